@@ -1,0 +1,59 @@
+// Package state is the contract of the transactional store of what is: the
+// registry, later twins, queues and jobs. Rooms write their own SQL in the
+// subset that SQLite and PostgreSQL share, with ? as placeholder. Engines are
+// sub-packages; statetest is the suite they share.
+package state
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+)
+
+// Dialect tells a room which of the two databases it talks to, for the few
+// statements that differ.
+type Dialect uint8
+
+// The dialects.
+const (
+	SQLite Dialect = iota
+	PostgreSQL
+)
+
+// DB is an open store. All methods may be called by any goroutine.
+type DB interface {
+	Dialect() Dialect
+
+	// Read runs fn with a consistent view of the store. fn must not keep tx.
+	Read(ctx context.Context, fn func(tx Tx) error) error
+
+	// Write runs fn and returns nil only when its changes are durable. Writes
+	// that arrive together share one commit; an fn that returns an error is
+	// rolled back alone. fn may be run more than once (its transaction may
+	// have to be repeated), so it must only touch tx and its own variables.
+	Write(ctx context.Context, fn func(tx Tx) error) error
+
+	// Migrate brings the schema of one room up to date. files holds the
+	// directories "sqlite" and "postgres" with numbered .sql files; each room
+	// keeps its own version table, named after room.
+	Migrate(ctx context.Context, room string, files fs.FS) error
+
+	// Close waits for running writes.
+	Close() error
+}
+
+// Tx is the view inside Read and Write. Placeholders are ? in both dialects.
+type Tx interface {
+	// Exec answers how many rows it changed.
+	Exec(ctx context.Context, query string, args ...any) (int64, error)
+	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRow(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// ErrConflict reports a row that breaks a primary key or unique index. The
+// engine wraps the driver's error in it, so that rooms can test with errors.Is.
+var ErrConflict = errors.New("state: row exists")
+
+// ErrFull reports that the disk of the store has no room left.
+var ErrFull = errors.New("state: no space left on the device of the state store")

@@ -1,0 +1,123 @@
+package iot
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code is a documented error number: the HTTP status times 1000 plus a detail.
+type Code int
+
+// The documented codes that this build answers. Doors translate them, each
+// once, to their protocol.
+const (
+	BadRequest               Code = 400000
+	InvalidProtocolVersion   Code = 400001
+	ArgumentInvalid          Code = 400004
+	ArgumentNull             Code = 400005
+	IotHubFormatError        Code = 400006
+	DeviceDefinedTwice       Code = 400011
+	DeserializationError     Code = 400012
+	BulkOperationFailure     Code = 400013
+	ReplacedByNewConnection  Code = 400027
+	InvalidDeviceScope       Code = 400028
+	Unauthorized             Code = 401000
+	HubNotFound              Code = 401001
+	UnauthorizedAccess       Code = 401002
+	HubUnauthorized          Code = 401003
+	SystemModuleUnauthorized Code = 401100
+	Forbidden                Code = 403000
+	DeviceDisabled           Code = 403012
+	NotFound                 Code = 404000
+	DeviceNotFound           Code = 404001
+	ModuleNotFound           Code = 404010
+	MethodNotAllowed         Code = 405000
+	DeviceAlreadyExists      Code = 409001
+	ModuleAlreadyExists      Code = 409301
+	PreconditionFailed       Code = 412001
+	MessageTooLarge          Code = 413001
+	TooManyDevices           Code = 413002
+	TooManyModules           Code = 413003
+	UnsupportedMediaType     Code = 415101
+	Throttled                Code = 429001
+	ServerError              Code = 500001
+	ServiceUnavailable       Code = 503001
+	ServerBusy               Code = 503005
+)
+
+var codeNames = map[Code]string{
+	BadRequest:               "GenericBadRequest",
+	InvalidProtocolVersion:   "InvalidProtocolVersion",
+	ArgumentInvalid:          "ArgumentInvalid",
+	ArgumentNull:             "ArgumentNull",
+	IotHubFormatError:        "IotHubFormatError",
+	DeviceDefinedTwice:       "DeviceDefinedMultipleTimes",
+	DeserializationError:     "DeserializationError",
+	BulkOperationFailure:     "BulkRegistryOperationFailure",
+	ReplacedByNewConnection:  "ConnectionForcefullyClosedOnNewConnection",
+	InvalidDeviceScope:       "InvalidDeviceScope",
+	Unauthorized:             "GenericUnauthorized",
+	HubNotFound:              "IotHubNotFound",
+	UnauthorizedAccess:       "IotHubUnauthorizedAccess",
+	HubUnauthorized:          "IotHubUnauthorized",
+	SystemModuleUnauthorized: "SystemModuleModifyUnauthorizedAccess",
+	Forbidden:                "GenericForbidden",
+	DeviceDisabled:           "DeviceDisabled",
+	NotFound:                 "GenericNotFound",
+	DeviceNotFound:           "DeviceNotFound",
+	ModuleNotFound:           "ModuleNotFound",
+	MethodNotAllowed:         "GenericMethodNotAllowed",
+	DeviceAlreadyExists:      "DeviceAlreadyExists",
+	ModuleAlreadyExists:      "ModuleAlreadyExistsOnDevice",
+	PreconditionFailed:       "PreconditionFailed",
+	MessageTooLarge:          "MessageTooLarge",
+	TooManyDevices:           "TooManyDevices",
+	TooManyModules:           "TooManyModulesOnDevice",
+	UnsupportedMediaType:     "IncompatibleDataType",
+	Throttled:                "ThrottlingException",
+	ServerError:              "ServerError",
+	ServiceUnavailable:       "ServiceUnavailable",
+	ServerBusy:               "ServerBusy",
+}
+
+// Name gives the documented name, such as "DeviceNotFound".
+func (c Code) Name() string {
+	if n, ok := codeNames[c]; ok {
+		return n
+	}
+	return "ServerError"
+}
+
+// Status gives the HTTP status that belongs to the code.
+func (c Code) Status() int { return int(c) / 1000 }
+
+// Error is the one domain error. Message is shown to the caller and says what
+// was wrong and what to do; Err, when set, is the cause and is only logged.
+type Error struct {
+	Code    Code
+	Message string
+	Err     error
+}
+
+// Errorf makes an Error; %w keeps a cause for errors.Is and the log.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+func (e *Error) Error() string { return e.Code.Name() + ": " + e.Message }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf gives the code of the domain error in err's chain, ServerError when
+// there is none and 0 when err is nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return 0
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ServerError
+}
