@@ -58,7 +58,7 @@ func Decode(b []byte, e *Event) error {
 	if r.err != nil {
 		return r.err
 	}
-	if string(encoded) != e.last {
+	if string(encoded) != e.last || e.last == "" {
 		if err := e.setOrigin(encoded); err != nil {
 			return err
 		}
