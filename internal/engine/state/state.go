@@ -30,20 +30,26 @@ type DB interface {
 
 	// Write runs fn and returns nil only when its changes are durable. Writes
 	// that arrive together share one commit; an fn that returns an error is
-	// rolled back alone. fn may be run more than once (its transaction may
-	// have to be repeated), so it must only touch tx and its own variables.
+	// rolled back alone. Writes act as if they ran one after the other, in
+	// both engines. To give that, fn may be run more than once, so it must
+	// only touch tx and its own variables and set all of them anew; it may run
+	// on another goroutine and must not call Read or Write of the store.
+	// When ctx ends before fn was started, the write does not happen.
 	Write(ctx context.Context, fn func(tx Tx) error) error
 
 	// Migrate brings the schema of one room up to date. files holds the
-	// directories "sqlite" and "postgres" with numbered .sql files; each room
-	// keeps its own version table, named after room.
+	// directories "sqlite" and "postgres" with numbered .sql files in the form
+	// of pressly/goose; each room keeps its own version table, named after room.
 	Migrate(ctx context.Context, room string, files fs.FS) error
 
 	// Close waits for running writes.
 	Close() error
 }
 
-// Tx is the view inside Read and Write. Placeholders are ? in both dialects.
+// Tx is the view inside Read and Write. Placeholders are ? in both dialects;
+// a query text holds no other question mark, comment or quoted placeholder.
+// Rows must be closed before the next statement, and after the error of a
+// statement fn must return an error: both are rules of PostgreSQL.
 type Tx interface {
 	// Exec answers how many rows it changed.
 	Exec(ctx context.Context, query string, args ...any) (int64, error)
@@ -55,5 +61,17 @@ type Tx interface {
 // engine wraps the driver's error in it, so that rooms can test with errors.Is.
 var ErrConflict = errors.New("state: row exists")
 
-// ErrFull reports that the disk of the store has no room left.
+// ErrFull reports that the disk of the store has no room left. Nothing of the
+// write was kept; writes succeed again once there is room.
 var ErrFull = errors.New("state: no space left on the device of the state store")
+
+// ErrDamaged reports a store whose files are truncated or altered. The text
+// around it names the file and the remedy.
+var ErrDamaged = errors.New("state: the state store is damaged")
+
+// ErrUnavailable reports a store that cannot be reached or did not answer in
+// time; the outcome of a write is then unknown.
+var ErrUnavailable = errors.New("state: the state store is not available")
+
+// ErrClosed reports a call after Close.
+var ErrClosed = errors.New("state: the state store is closed")

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package statetest
+
+import "syscall"
+
+func dieWithParent(*syscall.SysProcAttr) {}
