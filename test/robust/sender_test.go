@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type sender struct {
 	tls                 *tls.Config
 	window              int
 	gap                 time.Duration // between messages
+	pad                 int           // bytes that each message carries besides its number
 
 	mu         sync.Mutex
 	acked      int // messages 0..acked-1 are acknowledged
@@ -141,7 +143,9 @@ type row struct {
 	N      int    `json:"n"`
 }
 
-func (s *sender) body(n int) []byte { return fmt.Appendf(nil, `{"device":%q,"n":%d}`, s.id, n) }
+func (s *sender) body(n int) []byte {
+	return fmt.Appendf(nil, `{"device":%q,"n":%d,"pad":"%s"}`, s.id, n, strings.Repeat("x", s.pad))
+}
 
 func (s *sender) counts() (sent, acked, reconnects int) {
 	s.mu.Lock()
