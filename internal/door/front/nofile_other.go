@@ -1,0 +1,5 @@
+//go:build !unix
+
+package front
+
+func raiseOpenFiles() error { return nil }
