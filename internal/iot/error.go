@@ -13,6 +13,7 @@ type Code int
 const (
 	BadRequest               Code = 400000
 	InvalidProtocolVersion   Code = 400001
+	InvalidOperation         Code = 400003
 	ArgumentInvalid          Code = 400004
 	ArgumentNull             Code = 400005
 	IotHubFormatError        Code = 400006
@@ -32,6 +33,7 @@ const (
 	DeviceNotFound           Code = 404001
 	ModuleNotFound           Code = 404010
 	MethodNotAllowed         Code = 405000
+	Conflict                 Code = 409000
 	DeviceAlreadyExists      Code = 409001
 	ModuleAlreadyExists      Code = 409301
 	PreconditionFailed       Code = 412001
@@ -48,6 +50,7 @@ const (
 var codeNames = map[Code]string{
 	BadRequest:               "GenericBadRequest",
 	InvalidProtocolVersion:   "InvalidProtocolVersion",
+	InvalidOperation:         "InvalidOperation",
 	ArgumentInvalid:          "ArgumentInvalid",
 	ArgumentNull:             "ArgumentNull",
 	IotHubFormatError:        "IotHubFormatError",
@@ -67,6 +70,7 @@ var codeNames = map[Code]string{
 	DeviceNotFound:           "DeviceNotFound",
 	ModuleNotFound:           "ModuleNotFound",
 	MethodNotAllowed:         "GenericMethodNotAllowed",
+	Conflict:                 "GenericConflict",
 	DeviceAlreadyExists:      "DeviceAlreadyExists",
 	ModuleAlreadyExists:      "ModuleAlreadyExistsOnDevice",
 	PreconditionFailed:       "PreconditionFailed",

@@ -1,0 +1,115 @@
+package registry_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"dunlin/internal/engine/state"
+	"dunlin/internal/engine/state/statetest"
+	"dunlin/internal/iot"
+	"dunlin/internal/things/registry"
+	"dunlin/internal/trust/access"
+	"dunlin/internal/wire/sas"
+)
+
+const hubName = "hub.example"
+
+func open(t testing.TB, db state.DB) (*registry.Registry, *access.Policies) {
+	t.Helper()
+	policies, err := access.Open(t.Context(), db, access.NewHosts(hubName, "localhost"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := registry.Open(t.Context(), registry.Deps{DB: db, Policies: policies, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, policies
+}
+
+func fill(t testing.TB, r *registry.Registry, n int) [][]byte {
+	t.Helper()
+	keys := make([][]byte, 0, n)
+	ids := make([]string, 0, registry.ImportBatch)
+	for i := 0; i < n; i += len(ids) {
+		ids = ids[:0]
+		for j := i; j < min(n, i+registry.ImportBatch); j++ {
+			ids = append(ids, fmt.Sprint("dev-", j))
+		}
+		done, err := r.Import(t.Context(), ids, nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range done {
+			if d.Err != nil {
+				t.Fatal(d.Err)
+			}
+			keys = append(keys, d.PrimaryKey)
+		}
+	}
+	return keys
+}
+
+func benchmarkAuthenticate(b *testing.B, db state.DB, devices int) {
+	r, _ := open(b, db)
+	begin := time.Now()
+	keys := fill(b, r, devices)
+	b.Logf("%d devices imported at %.0f/s", devices, float64(devices)/time.Since(begin).Seconds())
+	now := time.Now()
+	claims := make([]registry.Claim, min(devices, 5000))
+	for i := range claims {
+		n := i * 7919 % devices
+		id := fmt.Sprint("dev-", n)
+		claims[i] = registry.Claim{
+			ID: iot.ID{Device: id}, HostName: hubName,
+			Token: sas.Sign(hubName+"/devices/"+id, keys[n], now.Add(time.Hour), ""),
+		}
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	b.Run("authenticate", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if _, err := r.Authenticate(ctx, claims[i%len(claims)], now); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("get", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := r.Device(ctx, claims[i%len(claims)].ID.Device); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("page", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := r.Devices(ctx, claims[i%len(claims)].ID.Device, 100); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("count", func(b *testing.B) {
+		for b.Loop() {
+			if c, err := r.Count(ctx); err != nil || c.Total != int64(devices) {
+				b.Fatal(c, err)
+			}
+		}
+	})
+	b.Run("create", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			i++
+			if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: fmt.Sprint("new-", b.N, "-", i, time.Now().UnixNano())}, registry.Match{}, now); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkSQLite10k(b *testing.B)   { benchmarkAuthenticate(b, statetest.SQLite(b), 10_000) }
+func BenchmarkSQLite1M(b *testing.B)    { benchmarkAuthenticate(b, statetest.SQLite(b), 1_000_000) }
+func BenchmarkPostgres10k(b *testing.B) { benchmarkAuthenticate(b, statetest.Postgres(b), 10_000) }
