@@ -130,6 +130,9 @@ func (r *Room) Leave(e *Entry, now time.Time) {
 	r.dirty[e.id] = Activity{ID: e.id, Since: now, Last: time.Unix(0, e.last.Load())}
 }
 
+// ID is the identity that is connected.
+func (e *Entry) ID() iot.ID { return e.id }
+
 // Active notes activity of a connection, at now in Unix nanoseconds.
 func (e *Entry) Active(now int64) { e.last.Store(now) }
 
