@@ -28,6 +28,11 @@ type DB interface {
 	// Read runs fn with a consistent view of the store. fn must not keep tx.
 	Read(ctx context.Context, fn func(tx Tx) error) error
 
+	// Get reads one row and scans it into dest, sql.ErrNoRows when there is
+	// none. It is the fast way to read by key: no transaction is needed for a
+	// single statement, which saves two trips to a server.
+	Get(ctx context.Context, dest []any, query string, args ...any) error
+
 	// Write runs fn and returns nil only when its changes are durable. Writes
 	// that arrive together share one commit; an fn that returns an error is
 	// rolled back alone. Writes act as if they ran one after the other, in

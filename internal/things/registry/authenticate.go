@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 	"dunlin/internal/trust/access"
 	"dunlin/internal/wire/sas"
@@ -224,31 +223,30 @@ func span(d time.Duration) string {
 	return itoa(d/(24*time.Hour)) + " days"
 }
 
+const (
+	deviceCredentials = "SELECT generation, status, auth, key1, key2, thumb1, thumb2 FROM device WHERE id = ?"
+	moduleCredentials = "SELECT m.generation, d.status, m.auth, m.key1, m.key2, m.thumb1, m.thumb2 FROM module m JOIN device d ON d.id = m.device WHERE m.device = ? AND m.id = ?"
+)
+
 func (r *Registry) credentials(ctx context.Context, id iot.ID) (c credentials, err error) {
-	err = r.db.Read(ctx, func(tx state.Tx) error {
-		c = credentials{}
-		var thumb1, thumb2 sql.NullString
-		var row *sql.Row
-		if id.IsModule() {
-			row = tx.QueryRow(ctx, "SELECT m.generation, d.status, m.auth, m.key1, m.key2, m.thumb1, m.thumb2 FROM module m JOIN device d ON d.id = m.device WHERE m.device = ? AND m.id = ?",
-				id.Device, id.Module)
-		} else {
-			row = tx.QueryRow(ctx, "SELECT generation, status, auth, key1, key2, thumb1, thumb2 FROM device WHERE id = ?", id.Device)
-		}
-		err := row.Scan(&c.generation, &c.status, &c.secrets.Proof, &c.secrets.PrimaryKey, &c.secrets.SecondaryKey, &thumb1, &thumb2)
-		if errors.Is(err, sql.ErrNoRows) {
-			if id.IsModule() {
-				if err := deviceExists(ctx, tx, id.Device); err != nil {
-					return err
-				}
-				return errNoModule(id)
-			}
-			return errNoDevice(id.Device)
-		}
-		c.secrets.PrimaryThumbprint, c.secrets.SecondaryThumbprint = thumb1.String, thumb2.String
-		return err
-	})
-	return c, err
+	var thumb1, thumb2 sql.NullString
+	dest := []any{&c.generation, &c.status, &c.secrets.Proof, &c.secrets.PrimaryKey, &c.secrets.SecondaryKey, &thumb1, &thumb2}
+	if id.IsModule() {
+		err = r.db.Get(ctx, dest, moduleCredentials, id.Device, id.Module)
+	} else {
+		err = r.db.Get(ctx, dest, deviceCredentials, id.Device)
+	}
+	c.secrets.PrimaryThumbprint, c.secrets.SecondaryThumbprint = thumb1.String, thumb2.String
+	if !errors.Is(err, sql.ErrNoRows) {
+		return c, err
+	}
+	if !id.IsModule() {
+		return c, errNoDevice(id.Device)
+	}
+	if _, err := readDevice(ctx, r.db, id.Device); err != nil {
+		return c, err
+	}
+	return c, errNoModule(id)
 }
 
 // unknown translates the error of a read. code is what a peer is told when the

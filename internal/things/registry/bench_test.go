@@ -103,7 +103,7 @@ func benchmarkAuthenticate(b *testing.B, db state.DB, devices int) {
 		i := 0
 		for b.Loop() {
 			i++
-			if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: fmt.Sprint("new-", b.N, "-", i, time.Now().UnixNano())}, registry.Match{}, now); err != nil {
+			if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: fmt.Sprintf("new-%d-%d", i, time.Now().UnixNano())}, registry.Match{}, now); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -24,10 +24,7 @@ func (r *Registry) Device(ctx context.Context, id string) (d Device, err error) 
 	if !iot.ValidID(id) {
 		return d, errBadID("device", id)
 	}
-	err = r.db.Read(ctx, func(tx state.Tx) error {
-		d, err = getDevice(ctx, tx, id)
-		return err
-	})
+	d, err = readDevice(ctx, r.db, id)
 	return d, stored(err, "read a device")
 }
 

@@ -79,6 +79,25 @@ func getModule(ctx context.Context, tx state.Tx, id iot.ID) (Module, error) {
 	return m, errNoModule(id)
 }
 
+// readDevice is getDevice outside a transaction.
+func readDevice(ctx context.Context, db state.DB, id string) (d Device, err error) {
+	err = scanDevice(getter{ctx, db, "SELECT " + deviceColumns + " FROM device WHERE id = ?", []any{id}}, &d)
+	if errors.Is(err, sql.ErrNoRows) {
+		return d, errNoDevice(id)
+	}
+	return d, err
+}
+
+// getter is a scanner of one row that is read when it is scanned.
+type getter struct {
+	ctx   context.Context
+	db    state.DB
+	query string
+	args  []any
+}
+
+func (g getter) Scan(dest ...any) error { return g.db.Get(g.ctx, dest, g.query, g.args...) }
+
 func deviceExists(ctx context.Context, tx state.Tx, id string) error {
 	var one int
 	err := tx.QueryRow(ctx, "SELECT 1 FROM device WHERE id = ?", id).Scan(&one)

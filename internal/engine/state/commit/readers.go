@@ -34,12 +34,26 @@ func NewReaders(ctx context.Context, e *Engine, n int) (*Readers, error) {
 
 // Do runs fn in a read transaction.
 func (r *Readers) Do(ctx context.Context, fn func(tx state.Tx) error) error {
-	var s *Session
+	return r.with(ctx, func(s *Session) error { return s.Read(ctx, fn) })
+}
+
+// Get reads one row outside a transaction.
+func (r *Readers) Get(ctx context.Context, dest []any, query string, args ...any) error {
+	return r.with(ctx, func(s *Session) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return r.engine.Wrap(s.QueryRow(ctx, query, args...).Scan(dest...))
+	})
+}
+
+func (r *Readers) with(ctx context.Context, read func(s *Session) error) error {
 	select {
 	case <-r.closed:
 		return state.ErrClosed
 	default:
 	}
+	var s *Session
 	select {
 	case s = <-r.free:
 	case <-ctx.Done():
@@ -56,7 +70,7 @@ func (r *Readers) Do(ctx context.Context, fn func(tx state.Tx) error) error {
 			}
 			s = fresh
 		}
-		err := s.Read(ctx, fn)
+		err := read(s)
 		if err != nil && r.engine.Lost(err) {
 			_ = s.Close()
 			s = nil

@@ -103,6 +103,11 @@ func (db *DB) Read(ctx context.Context, fn func(tx state.Tx) error) error {
 	return db.readers.Do(ctx, fn)
 }
 
+// Get implements state.DB.
+func (db *DB) Get(ctx context.Context, dest []any, query string, args ...any) error {
+	return db.readers.Get(ctx, dest, query, args...)
+}
+
 // Write implements state.DB.
 func (db *DB) Write(ctx context.Context, fn func(tx state.Tx) error) error {
 	return db.writer.Do(ctx, fn)

@@ -139,6 +139,7 @@ func dsn(path string) string {
 		"foreign_keys(1)",
 		"temp_store(MEMORY)",
 		"journal_size_limit(67108864)",
+		"wal_autocheckpoint(4096)", // pages: less to move twice while many devices are imported
 	}}
 	u.RawQuery = q.Encode()
 	return u.String()
@@ -194,6 +195,11 @@ func (db *DB) Dialect() state.Dialect { return state.SQLite }
 // Read implements state.DB.
 func (db *DB) Read(ctx context.Context, fn func(tx state.Tx) error) error {
 	return db.readers.Do(ctx, fn)
+}
+
+// Get implements state.DB.
+func (db *DB) Get(ctx context.Context, dest []any, query string, args ...any) error {
+	return db.readers.Get(ctx, dest, query, args...)
 }
 
 // Write implements state.DB.
