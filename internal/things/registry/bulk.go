@@ -113,6 +113,7 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 	if err != nil {
 		return nil, nil, stored(err, "bulk call")
 	}
+	r.noteEnded(ended, nil)
 	return failed, ended, nil
 }
 

@@ -44,6 +44,7 @@ func (r *Registry) PutDevice(ctx context.Context, spec DeviceSpec, match Match, 
 		}
 		return err
 	})
+	r.noteEnded(ended, err)
 	return d, ended, stored(err, "write a device")
 }
 
@@ -57,6 +58,7 @@ func (r *Registry) DeleteDevice(ctx context.Context, id string, match Match) (en
 		ended, err = dropDevice(ctx, tx, id, match)
 		return err
 	})
+	r.noteEnded(ended, err)
 	return ended, stored(err, "delete a device")
 }
 

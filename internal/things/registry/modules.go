@@ -65,6 +65,7 @@ func (r *Registry) PutModule(ctx context.Context, spec ModuleSpec, match Match, 
 		}
 		return err
 	})
+	r.noteEnded(ended, err)
 	return m, ended, stored(err, "write a module")
 }
 
@@ -78,6 +79,7 @@ func (r *Registry) DeleteModule(ctx context.Context, id iot.ID, match Match) (en
 		ended, err = dropModule(ctx, tx, id, match)
 		return err
 	})
+	r.noteEnded(ended, err)
 	return ended, stored(err, "delete a module")
 }
 

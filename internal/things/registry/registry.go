@@ -33,6 +33,7 @@ type Registry struct {
 	logger   *slog.Logger
 
 	generation  atomic.Uint64 // the last one given
+	changes     atomic.Uint64 // see Changes
 	authorities authorityCache
 }
 
@@ -50,6 +51,19 @@ func Open(ctx context.Context, d Deps) (*Registry, error) {
 		return nil, fmt.Errorf("registry: read the device CA certificates: %w", err)
 	}
 	return r, nil
+}
+
+// Changes counts the changes made here that end connections. An identity can
+// be deleted between Authenticate and the moment its connection is known to
+// presence, and nobody would end it: whoever opens connections reads the count
+// before and after, and authenticates again when it moved.
+func (r *Registry) Changes() uint64 { return r.changes.Load() }
+
+// noteEnded counts before anybody is told of the change.
+func (r *Registry) noteEnded(ended []Ended, err error) {
+	if err == nil && len(ended) > 0 {
+		r.changes.Add(1)
+	}
 }
 
 // ticksAtEpoch is 1970-01-01 in units of 100 ns since the year 1, the unit of
