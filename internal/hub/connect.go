@@ -39,9 +39,9 @@ func NewDesk(d DeskDeps) *Desk {
 // Connect implements Connector. What it refuses it notes for the question why
 // a device does not connect.
 func (d *Desk) Connect(ctx context.Context, c Credentials, conn Conn) (Device, error) {
-	identity, err := d.registry.Authenticate(ctx, registry.Claim{
-		ID: c.ID, HostName: c.HostName, Token: c.Token, Certificates: c.Certificates,
-	}, time.Now())
+	claim := registry.Claim{ID: c.ID, HostName: c.HostName, Token: c.Token, Certificates: c.Certificates}
+	kicks := d.presence.Kicks()
+	identity, err := d.registry.Authenticate(ctx, claim, time.Now())
 	if err != nil {
 		d.refused(&c, err)
 		return nil, err
@@ -51,6 +51,15 @@ func (d *Desk) Connect(ctx context.Context, c Credentials, conn Conn) (Device, e
 		ID: c.ID, Generation: identity.Generation, Auth: identity.Auth, Model: c.Model,
 	}, conn)
 	d.presence.Enter(&s.entry, c.ID, conn, identity.Expiry, time.Now())
+	if d.presence.Kicks() != kicks {
+		// Somebody was disabled, deleted or given new keys meanwhile: when it
+		// was this identity, the kick has missed it.
+		if _, err := d.registry.Authenticate(ctx, claim, time.Now()); err != nil {
+			d.presence.Leave(&s.entry, time.Now())
+			d.refused(&c, err)
+			return nil, err
+		}
+	}
 	d.logger.Debug("device connected", slog.String("device", c.ID.Device), slog.String("module", c.ID.Module),
 		slog.String("protocol", c.Protocol), slog.String("product", c.Product))
 	return s, nil

@@ -52,6 +52,7 @@ type Room struct {
 	logger *slog.Logger
 
 	takeovers prometheus.Counter
+	kicks     atomic.Uint64
 
 	mu     sync.Mutex
 	here   map[iot.ID]*Entry
@@ -156,8 +157,14 @@ func (r *Room) Connected() int {
 	return len(r.here)
 }
 
-// Kick ends the connection of an identity, if there is one.
+// Kicks counts the calls of Kick. Who read a credential before and sees
+// another count after Enter must read the credential again.
+func (r *Room) Kicks() uint64 { return r.kicks.Load() }
+
+// Kick ends the connection of an identity, if there is one. It is to be called
+// after the change that is its reason.
 func (r *Room) Kick(id iot.ID, reason error) {
+	r.kicks.Add(1)
 	r.mu.Lock()
 	e := r.here[id]
 	r.mu.Unlock()
