@@ -1,0 +1,149 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// bench is one run: what the cases share.
+type bench struct {
+	bin, dir string
+	cores    int
+	quick    bool
+	warm     time.Duration
+	window   time.Duration
+	report   report
+	hub      *hub // with idleDevices devices; made when the first case needs it
+}
+
+// benchCase is one thing that can be asked for with -only.
+type benchCase struct {
+	name, about string
+	run         func(b *bench) error
+}
+
+var cases = []benchCase{
+	{"closed100", "closed loop, QoS 1, 150 bytes, 100 connections x 16 in flight", func(b *bench) error { return b.closed("closed100", 100, 16, false) }},
+	{"closed1000", "the same, 1,000 connections x 4 in flight", func(b *bench) error { return b.closed("closed1000", 1000, 4, false) }},
+	{"closed100tls", "closed100 over TLS", func(b *bench) error { return b.closed("closed100tls", 100, 16, true) }},
+	{"closed1000tls", "closed1000 over TLS", func(b *bench) error { return b.closed("closed1000tls", 1000, 4, true) }},
+	{"paced10k", "10,000 messages per second over 100 connections, one consumer of the log", func(b *bench) error { return b.paced("paced10k", 10_000) }},
+	{"paced20k", "20,000 messages per second", func(b *bench) error { return b.paced("paced20k", 20_000) }},
+	{"paced40k", "40,000 messages per second", func(b *bench) error { return b.paced("paced40k", 40_000) }},
+	{"idle", "19,000 connections that do nothing, plain", func(b *bench) error { return b.idle("idle", false) }},
+	{"idletls", "the same over TLS", func(b *bench) error { return b.idle("idletls", true) }},
+	{"slowreader", "20 peers that never read, among 100 devices at 10,000 messages per second", (*bench).slowReader},
+	{"slowdisk", "a disk that takes 100 ms to sync, under a flood", (*bench).slowDisk},
+	{"registry", "a million devices: bulk load, point read, list page, authentication", (*bench).registry},
+}
+
+func main() {
+	only := flag.String("only", "", "measure only the cases whose names `begin` so (several with commas)")
+	quick := flag.Bool("quick", false, "a smoke test: short windows, few connections")
+	file := flag.String("json", "bin/bench.json", "write the figures to this `file`; empty for none")
+	list := flag.Bool("list", false, "list the cases and stop")
+	flag.Parse()
+	if *list {
+		for _, c := range cases {
+			fmt.Printf("%-14s %s\n", c.name, c.about)
+		}
+		return
+	}
+	if err := measureAll(*only, *quick, *file); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func measureAll(only string, quick bool, file string) (err error) {
+	// Children are killed with the thread that started them, so one thread
+	// starts them all and stays.
+	runtime.LockOSThread()
+	dir, err := os.MkdirTemp("", "dunlin-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b := &bench{
+		bin: os.Getenv("DUNLIN_BIN"), dir: dir, cores: runtime.NumCPU(), quick: quick,
+		warm: 700 * time.Millisecond, window: 3 * time.Second,
+	}
+	if quick {
+		b.warm, b.window = 300*time.Millisecond, time.Second
+	}
+	if b.bin == "" {
+		b.bin = filepath.Join(dir, "dunlin")
+		if out, err := exec.Command("go", "build", "-o", b.bin, "./cmd/dunlin").CombinedOutput(); err != nil {
+			return fmt.Errorf("go build ./cmd/dunlin: %w\n%s", err, out)
+		}
+	}
+	b.report = report{Time: time.Now().UTC(), Cores: b.cores, Quick: quick, Failed: map[string]string{}}
+	wanted := func(name string) bool {
+		for p := range strings.SplitSeq(only, ",") {
+			if strings.HasPrefix(name, p) {
+				return true
+			}
+		}
+		return false
+	}
+	ran := 0
+	for _, c := range cases {
+		if !wanted(c.name) {
+			continue
+		}
+		ran++
+		fmt.Fprintf(os.Stderr, "%s %s: %s\n", time.Now().Format("15:04:05"), c.name, c.about)
+		if err := c.run(b); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", c.name, err)
+			b.report.Failed[c.name] = err.Error()
+		}
+	}
+	if ran == 0 {
+		return fmt.Errorf("no case begins with %q; -list shows them", only)
+	}
+	if err := b.report.print(os.Stdout); err != nil {
+		return err
+	}
+	if file != "" {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), b.report.save(file)); err != nil {
+			return err
+		}
+	}
+	if len(b.report.Failed) > 0 {
+		return fmt.Errorf("%d of %d cases could not be measured", len(b.report.Failed), ran)
+	}
+	return nil
+}
+
+// devices gives the hub that the cases share, with at least n devices. The
+// server is not running.
+func (b *bench) devices(n int) (*hub, error) {
+	if b.hub == nil {
+		h, err := newHub(b.bin, filepath.Join(b.dir, "hub"))
+		if err != nil {
+			return nil, err
+		}
+		b.hub = h
+	}
+	if missing := n - len(b.hub.keys); missing > 0 {
+		s, err := b.hub.serve()
+		if err != nil {
+			return nil, err
+		}
+		err = b.hub.create(missing, fmt.Sprintf("b%d-", len(b.hub.keys)))
+		s.stop()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b.hub, nil
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"text/tabwriter"
+	"time"
+)
+
+// figure is one measured number beside what it is compared with.
+type figure struct {
+	Case    string  `json:"case"`
+	Name    string  `json:"name"`
+	Unit    string  `json:"unit"`
+	Value   float64 `json:"value"`
+	Target  float64 `json:"target,omitempty"`
+	AtMost  bool    `json:"atMost,omitempty"`  // the target is an upper bound
+	Peer    float64 `json:"peer,omitempty"`    // the peer in the same run
+	Earlier string  `json:"earlier,omitempty"` // peers measured earlier on the same kind of machine
+	Noise   float64 `json:"noise"`             // part of the machine that other processes used, 0 to 1
+}
+
+func (f figure) met() string {
+	switch {
+	case f.Target == 0:
+		return ""
+	case f.AtMost == (f.Value <= f.Target) || f.Value == f.Target:
+		return "yes"
+	}
+	return "no"
+}
+
+// report gathers figures and failures of a run.
+type report struct {
+	Time    time.Time         `json:"time"`
+	Cores   int               `json:"cores"`
+	Quick   bool              `json:"quick"` // too short to be worth keeping
+	Figures []figure          `json:"figures"`
+	Failed  map[string]string `json:"failed,omitempty"` // by case
+	Notes   []string          `json:"notes,omitempty"`
+}
+
+func (r *report) add(f figure) { r.Figures = append(r.Figures, f) }
+
+func (r *report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+func (r *report) print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "case\tfigure\tmeasured\ttarget\tmet\tpeer, same run\tpeers, earlier\tnoise")
+	last := ""
+	for _, f := range r.Figures {
+		name := f.Case
+		if name == last {
+			name = ""
+		}
+		last = f.Case
+		target, peer := "", ""
+		if f.Target != 0 {
+			sign := "≥ "
+			if f.AtMost {
+				sign = "≤ "
+			}
+			target = sign + number(f.Target)
+		}
+		if f.Peer != 0 {
+			peer = "Mosquitto " + number(f.Peer)
+		}
+		fmt.Fprintf(t, "%s\t%s, %s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\n", name, f.Name, f.Unit, number(f.Value), target, f.met(), peer, f.Earlier, 100*f.Noise)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for name, text := range r.Failed {
+		fmt.Fprintf(w, "NOT MEASURED %s: %s\n", name, text)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintln(w, "note:", n)
+	}
+	if r.Quick {
+		fmt.Fprintln(w, "note: a quick run: it shows that the cases work; its figures are worth nothing")
+	}
+	return nil
+}
+
+func (r *report) save(file string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(b, '\n'), 0o644)
+}
+
+func number(v float64) string {
+	switch a := math.Abs(v); {
+	case a >= 1e6:
+		return fmt.Sprintf("%.2f M", v/1e6)
+	case a >= 1e4:
+		return fmt.Sprintf("%.0f k", v/1e3)
+	case a >= 100 || a == math.Trunc(a):
+		return fmt.Sprintf("%.0f", v)
+	case a >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
