@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"time"
 
@@ -191,15 +190,4 @@ func (e *embedded) fsync(stream string) error {
 		}
 	}
 	return nil
-}
-
-// blockFiles lists the block files of a store, oldest first.
-func blockFiles(dir string) []string {
-	names, _ := filepath.Glob(filepath.Join(dir, "*.blk"))
-	number := func(name string) int {
-		n, _ := strconv.Atoi(filepath.Base(name[:len(name)-len(".blk")]))
-		return n
-	}
-	sort.Slice(names, func(i, j int) bool { return number(names[i]) < number(names[j]) })
-	return names
 }

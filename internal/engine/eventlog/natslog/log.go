@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -45,8 +46,9 @@ type Log struct {
 	pool        batches
 	a           appender
 	acks        chan *nats.Msg
-	kick        chan struct{}   // capacity 1
-	ctx         context.Context // ends when Close begins
+	answers     *nats.Subscription // feeds acks
+	kick        chan struct{}      // capacity 1
+	ctx         context.Context    // ends when Close begins
 	cancel      context.CancelFunc
 	closeOnce   sync.Once
 	closeErr    error
@@ -55,6 +57,8 @@ type Log struct {
 
 	sendMu sync.Mutex
 	msg    *nats.Msg
+
+	tailLost bool // the newest commit was damaged; known while opening
 
 	marked uint64 // commit of the last mark; the keeper's own
 
@@ -131,10 +135,17 @@ func (l *Log) open(ctx context.Context) error {
 			return fmt.Errorf("eventlog: %w", err)
 		}
 		e := &embedded{dir: l.cfg.Dir, sync: l.cfg.Durability == Sync, log: l.cfg.Logger}
+		l.emb = e
+		mark, marked := l.loadMark()
+		m := mender{dir: l.cfg.Dir, stream: l.stream, subject: l.subject, clean: marked && mark.Clean, log: l.cfg.Logger}
+		var err error
+		l.tailLost, err = m.mend()
+		if err != nil {
+			return fmt.Errorf("eventlog: %w", err)
+		}
 		if err := e.start(); err != nil {
 			return fmt.Errorf("eventlog: %w", err)
 		}
-		l.emb = e
 	}
 	if err := l.connect(ctx); err != nil {
 		return err
@@ -150,7 +161,7 @@ func (l *Log) open(ctx context.Context) error {
 	l.a.maxBatch = min(maxPayload, int(l.nc.MaxPayload())) - 1024 // headers of the message
 	l.msg = &nats.Msg{Subject: l.subject, Header: nats.Header{expectedLast: []string{""}}}
 	l.replyPrefix = nats.NewInbox() + "."
-	if _, err := l.nc.ChanSubscribe(l.replyPrefix+"*", l.acks); err != nil {
+	if l.answers, err = l.nc.ChanSubscribe(l.replyPrefix+"*", l.acks); err != nil {
 		return fmt.Errorf("eventlog: %w", err)
 	}
 	l.a.mu.Lock()
@@ -247,11 +258,21 @@ func (l *Log) prepareStream(ctx context.Context) (*jetstream.StreamInfo, error) 
 	if want.MaxBytes == 0 {
 		want.MaxBytes = -1
 	}
-	if m, ok := l.loadMark(); ok {
-		want.FirstSeq = m.Commit + 1 // of use when the store has gone
-	}
 	s, err := l.js.Stream(ctx, l.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		var blocks []string
+		if l.emb != nil {
+			blocks = blockFiles(filepath.Join(storeDir(l.cfg.Dir, l.stream), "msgs"))
+		}
+		m, marked := l.loadMark()
+		switch {
+		case len(blocks) > 0:
+			// The server takes the blocks into the new stream.
+			l.cfg.Logger.Error("the description of the event log is damaged, it is made anew around the stored records",
+				"log", l.cfg.Name, "dir", storeDir(l.cfg.Dir, l.stream))
+		case marked:
+			want.FirstSeq = m.Commit + 1 // the store has gone; no number may come twice
+		}
 		s, err = l.js.CreateStream(ctx, want)
 		if err != nil {
 			return nil, fmt.Errorf("eventlog: create stream %s: %w", l.stream, err)

@@ -280,7 +280,7 @@ func (r *reader) damaged(seq uint64, detail string) {
 	r.bad = &eventlog.DamageError{
 		File:   r.l.blockOf(seq),
 		Detail: detail,
-		Remedy: "restore the directory from a backup, or go on without these records",
+		Remedy: r.l.remedy(),
 	}
 }
 
@@ -298,12 +298,16 @@ func (r *reader) gap(next int64) bool {
 	if bad == nil {
 		bad = &eventlog.DamageError{
 			File:   r.l.blockOf(r.pos),
-			Detail: fmt.Sprintf("%d records are missing before commit %d", next-r.want, r.pos),
-			Remedy: "restore the directory from a backup, or go on without these records",
+			Detail: fmt.Sprintf("records are missing before commit %d", r.pos),
+			Remedy: r.l.remedy(),
 		}
 	}
 	if known {
-		bad.Detail += fmt.Sprintf(" (records %d to %d of partition %d)", r.want, next-1, r.partition)
+		if next-r.want < jump {
+			bad.Detail += fmt.Sprintf(" (sequence numbers %d to %d of partition %d)", r.want, next-1, r.partition)
+		} else {
+			bad.Detail += fmt.Sprintf(" (partition %d from sequence number %d on, where the log ended then; it goes on with %d)", r.partition, r.want, next)
+		}
 	}
 	bad.From = r.offset
 	r.want = next
@@ -352,6 +356,14 @@ func (r *reader) commit(seq uint64, c *commitView) bool {
 	r.want = max(r.want, s.first+int64(s.count))
 	r.goTo(seq + 1)
 	return true
+}
+
+// remedy says what can be done about damage.
+func (l *Log) remedy() string {
+	if l.emb == nil {
+		return "restore the stream " + l.stream + " from a backup if these records are needed; all others stay readable"
+	}
+	return "restore the data directory from a backup if these records are needed; all others stay readable, and damaged originals are kept in " + damagedDir(l.cfg.Dir)
 }
 
 // blockOf names the file that commit seq is in, or the directory.

@@ -103,7 +103,7 @@ func (l *Log) recover(ctx context.Context, info *jetstream.StreamInfo) error {
 		break
 	}
 	m, marked := l.loadMark()
-	lost := found < last || marked && m.Commit > found
+	lost := l.tailLost || found < last || marked && m.Commit > found
 	l.a.nextSeq = last + 1
 	l.tail = newTail(&l.pool, l.cfg.TailBytes, last, heads)
 	if !lost {
