@@ -28,6 +28,7 @@ const (
 	HubUnauthorized          Code = 401003
 	SystemModuleUnauthorized Code = 401100
 	Forbidden                Code = 403000
+	OperationNotAvailable    Code = 403010
 	DeviceDisabled           Code = 403012
 	NotFound                 Code = 404000
 	DeviceNotFound           Code = 404001
@@ -65,6 +66,7 @@ var codeNames = map[Code]string{
 	HubUnauthorized:          "IotHubUnauthorized",
 	SystemModuleUnauthorized: "SystemModuleModifyUnauthorizedAccess",
 	Forbidden:                "GenericForbidden",
+	OperationNotAvailable:    "OperationNotAvailableInCurrentTier",
 	DeviceDisabled:           "DeviceDisabled",
 	NotFound:                 "GenericNotFound",
 	DeviceNotFound:           "DeviceNotFound",

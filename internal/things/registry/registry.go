@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -97,8 +98,14 @@ func newETag() string {
 // stored turns an error of the store into one of the domain where a caller can
 // do something about it; other errors stay as they are and are for the log.
 func stored(err error, doing string) error {
-	if err == nil || iot.CodeOf(err) != iot.ServerError {
+	var domain *iot.Error
+	switch {
+	case err == nil, errors.As(err, &domain):
 		return err
+	case errors.Is(err, state.ErrFull):
+		return &iot.Error{Code: iot.ServiceUnavailable, Message: "the disk of the server is full, nothing was changed: try again once there is space", Err: err}
+	case errors.Is(err, state.ErrUnavailable), errors.Is(err, state.ErrClosed):
+		return &iot.Error{Code: iot.ServiceUnavailable, Message: "the registry is not available at the moment: try again later", Err: err}
 	}
 	return fmt.Errorf("registry: %s: %w", doing, err)
 }

@@ -1,0 +1,63 @@
+package iothub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"dunlin/internal/iot"
+)
+
+// errorBody has the shape that the SDKs take apart: the code stands between
+// the first ":" and the first ";" of Message, the text after it.
+type errorBody struct {
+	Message          string `json:"Message"`
+	ExceptionMessage string `json:"ExceptionMessage"`
+}
+
+// fail ends a call with an error: the one place where the domain's errors
+// become those of this protocol.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error, id string) {
+	code := iot.CodeOf(err)
+	text := "The server could not do this, its log has the reason under the tracking id."
+	var domain *iot.Error
+	if errors.As(err, &domain) {
+		text = domain.Message
+	}
+	if code.Status() >= http.StatusInternalServerError {
+		if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+			return // nobody is there to hear it
+		}
+		s.logger.Error("service call failed", slog.String("method", r.Method), slog.String("path", r.URL.Path),
+			slog.String("request_id", id), slog.Any("error", cause(err)))
+		if code.Status() == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "5")
+		}
+	}
+	body, merr := json.Marshal(errorBody{
+		Message:          "ErrorCode:" + code.Name() + ";" + strings.ReplaceAll(text, ";", ","),
+		ExceptionMessage: "Tracking ID:" + id + "-G:0-TimeStamp:" + time.Now().UTC().Format("01/02/2006 15:04:05"),
+	})
+	if merr != nil {
+		s.logger.Error("error not written", slog.Any("error", merr))
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("iothub-errorcode", code.Name())
+	w.WriteHeader(code.Status())
+	w.Write(body) //nolint:errcheck // the caller has gone
+}
+
+// cause prefers what lies behind a text that is meant for callers.
+func cause(err error) error {
+	var domain *iot.Error
+	if errors.As(err, &domain) && domain.Err != nil {
+		return domain.Err
+	}
+	return err
+}

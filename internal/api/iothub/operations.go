@@ -1,0 +1,55 @@
+package iothub
+
+import "dunlin/internal/trust/access"
+
+// operation is one method on one path.
+type operation struct {
+	method string
+	path   string // {device} and {module} stand for one segment
+	need   access.Permission
+	since  string // oldest api-version
+	run    func(c *call) error
+	test   string // the test that shows it
+}
+
+// Oldest versions that the SDKs in the field send.
+const (
+	versionDevices = "2015-08-15-preview"
+	versionModules = "2017-08-21-preview"
+)
+
+// operations is all that this surface can do.
+var operations = [...]operation{
+	{"GET", "/devices", access.RegistryRead, versionDevices, listDevices, "TestListDevices"},
+	{"POST", "/devices", access.RegistryWrite, versionDevices, bulkDevices, "TestBulk"},
+	{"GET", "/devices/{device}", access.RegistryRead, versionDevices, getDevice, "TestDeviceLife"},
+	{"PUT", "/devices/{device}", access.RegistryWrite, versionDevices, putDevice, "TestDeviceLife"},
+	{"DELETE", "/devices/{device}", access.RegistryWrite, versionDevices, deleteDevice, "TestDeviceLife"},
+	{"GET", "/devices/{device}/modules", access.RegistryRead, versionModules, listModules, "TestModuleLife"},
+	{"GET", "/devices/{device}/modules/{module}", access.RegistryRead, versionModules, getModule, "TestModuleLife"},
+	{"PUT", "/devices/{device}/modules/{module}", access.RegistryWrite, versionModules, putModule, "TestModuleLife"},
+	{"DELETE", "/devices/{device}/modules/{module}", access.RegistryWrite, versionModules, deleteModule, "TestModuleLife"},
+	{"GET", "/statistics/devices", access.RegistryRead, versionDevices, deviceStatistics, "TestStatistics"},
+	{"GET", "/statistics/service", access.RegistryRead, versionDevices, serviceStatistics, "TestStatistics"},
+}
+
+// missing lists public operations that this build does not have; they answer
+// OperationNotAvailableInCurrentTier instead of a path that nobody knows.
+var missing = [...]operation{
+	{"GET", "/twins/{device}", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
+	{"PATCH", "/twins/{device}", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
+	{"PUT", "/twins/{device}", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
+	{"GET", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
+	{"PATCH", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
+	{"PUT", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
+	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
+	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
+	{"POST", "/devices/query", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
+	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
+	{"POST", "/devices/{device}/applyConfigurationContent", access.RegistryWrite, versionModules, notAvailable, "TestMissingOperations"},
+	{"GET", "/configurations", access.RegistryRead, versionModules, notAvailable, "TestMissingOperations"},
+	{"GET", "/jobs", access.RegistryRead, versionDevices, notAvailable, "TestMissingOperations"},
+	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, notAvailable, "TestMissingOperations"},
+	{"GET", "/jobs/v2/query", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
+	{"GET", "/digitaltwins/{device}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
+}

@@ -1,0 +1,183 @@
+package iothub
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"dunlin/internal/hub"
+	"dunlin/internal/iot"
+)
+
+// Deps is what the surface needs.
+type Deps struct {
+	Hub    *hub.Services
+	Logger *slog.Logger
+}
+
+// New gives the handler of the surface.
+func New(d Deps) http.Handler { return &server{hub: d.Hub, logger: d.Logger} }
+
+type server struct {
+	hub    *hub.Services
+	logger *slog.Logger
+}
+
+// call is one request on its way.
+type call struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	op     *operation
+	hub    *hub.Service
+	query  url.Values
+	device string // decoded, from the path; may be any text
+	module string
+}
+
+// ServeHTTP implements http.Handler.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := requestID()
+	w.Header().Set("x-ms-request-id", id)
+	if err := s.serve(w, r); err != nil {
+		s.fail(w, r, err, id)
+	}
+}
+
+func requestID() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+func (s *server) serve(w http.ResponseWriter, r *http.Request) error {
+	c := &call{w: w, r: r}
+	if err := c.route(); err != nil {
+		return err
+	}
+	var err error
+	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		return iot.Errorf(iot.BadRequest, "the query of the address is not valid: %w", err)
+	}
+	if err := checkVersion(c.query.Get("api-version"), c.op.since); err != nil {
+		return err
+	}
+	if c.hub, err = s.authorize(r); err != nil {
+		return err
+	}
+	// The hub asks again; asking here keeps the bodies of strangers unread.
+	if err := c.hub.Principal().Require(c.op.need, strings.TrimPrefix(r.URL.Path, "/")); err != nil {
+		return err
+	}
+	return c.run()
+}
+
+func (c *call) run() error { return c.op.run(c) }
+
+func (s *server) authorize(r *http.Request) (*hub.Service, error) {
+	header := r.Header.Get("Authorization")
+	if scheme, _, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Bearer") {
+		return nil, iot.Errorf(iot.UnauthorizedAccess, "Bearer tokens are not accepted here: use a SharedAccessSignature of a shared access policy")
+	}
+	return s.hub.Open(header, r.URL.Path, time.Now())
+}
+
+// checkVersion takes any date from since on, as newer SDKs only add.
+func checkVersion(version, since string) error {
+	const form = "2006-01-02"
+	if version == "" {
+		return iot.Errorf(iot.InvalidProtocolVersion, "the query parameter api-version is missing, such as api-version=2021-04-12")
+	}
+	date, preview, _ := strings.Cut(version[min(len(version), len(form)):], "-")
+	day := version[:min(len(version), len(form))]
+	if _, err := time.Parse(form, day); err != nil || date != "" || (preview != "" && preview != "preview") {
+		return iot.Errorf(iot.InvalidProtocolVersion, "the api-version '%.40s' is not valid: it is a date such as 2021-04-12", version)
+	}
+	if day < since[:len(form)] {
+		return iot.Errorf(iot.InvalidProtocolVersion, "the api-version %s is not supported here, the oldest is %s", version, since)
+	}
+	return nil
+}
+
+// route finds the operation. It works on the path as it came, so that a
+// percent sign in an id is decoded once and only once.
+func (c *call) route() error {
+	path := strings.TrimSuffix(c.r.URL.EscapedPath(), "/")
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i, s := range segments {
+		plain, err := url.PathUnescape(s)
+		if err != nil {
+			return iot.Errorf(iot.BadRequest, "the path is not valid: %w", err)
+		}
+		segments[i] = plain
+	}
+	var allow []string
+	for _, table := range [...][]operation{missing[:], operations[:]} {
+		for i := range table {
+			op := &table[i]
+			device, module, ok := op.match(segments)
+			if !ok {
+				continue
+			}
+			if op.method == c.r.Method {
+				c.op, c.device, c.module = op, device, module
+				return nil
+			}
+			if !slices.Contains(allow, op.method) {
+				allow = append(allow, op.method)
+			}
+		}
+	}
+	if allow != nil {
+		slices.Sort(allow)
+		c.w.Header().Set("Allow", strings.Join(allow, ", "))
+		return iot.Errorf(iot.MethodNotAllowed, "%s is not possible here, but %s", clip(c.r.Method), strings.Join(allow, ", "))
+	}
+	return iot.Errorf(iot.NotFound, "there is no operation %s %s", clip(c.r.Method), clip(c.r.URL.Path))
+}
+
+func clip(s string) string { return s[:min(len(s), 200)] }
+
+func (op *operation) match(segments []string) (device, module string, ok bool) {
+	rest := op.path[1:]
+	for i, have := range segments {
+		var want string
+		want, rest, _ = strings.Cut(rest, "/")
+		switch {
+		case have == "":
+			return "", "", false
+		case want == "{device}":
+			device = have
+		case want == "{module}":
+			module = have
+		case want != have:
+			return "", "", false
+		}
+		if rest == "" && i < len(segments)-1 {
+			return "", "", false
+		}
+	}
+	return device, module, rest == ""
+}
+
+const contentType = "application/json; charset=utf-8"
+
+func (c *call) reply(status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("Content-Type", contentType)
+	c.w.WriteHeader(status)
+	c.w.Write(b) //nolint:errcheck // the caller has gone
+	return nil
+}
+
+func notAvailable(c *call) error {
+	return iot.Errorf(iot.OperationNotAvailable, "%s %s is not part of this version of dunlin", c.op.method, c.op.path)
+}
