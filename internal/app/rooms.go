@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+
+	"dunlin/internal/door/mqttd"
+	"dunlin/internal/hub"
+	"dunlin/internal/things/ingest"
+	"dunlin/internal/things/presence"
+	"dunlin/internal/things/registry"
+	"dunlin/internal/trust/access"
+)
+
+// rooms are the parts between the engines and the doors.
+type rooms struct {
+	policies *access.Policies
+	registry *registry.Registry
+	presence *presence.Room
+	ingest   *ingest.Room
+	mqtt     *mqttd.Door
+	iothub   http.Handler
+}
+
+func (a *App) openRooms(ctx context.Context) error {
+	var err error
+	r := &a.rooms
+	hosts := access.NewHosts(append([]string{a.cfg.HostName}, a.cfg.HostAliases...)...)
+	if r.policies, err = access.Open(ctx, a.state, hosts); err != nil {
+		return err
+	}
+	if r.registry, err = registry.Open(ctx, registry.Deps{DB: a.state, Policies: r.policies, Logger: a.room("registry")}); err != nil {
+		return err
+	}
+	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})
+	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
+	if !a.cfg.has(roleGateway) {
+		return nil
+	}
+	// Whoever is connected according to the store was so before this start.
+	if err := r.registry.ForgetConnections(ctx); err != nil {
+		return err
+	}
+	// Connects that are being decided when the instance ends are not worth
+	// waiting for.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	a.endConnects = end
+	a.closers = append(a.closers, func() error { end(); return nil })
+	r.mqtt = mqttd.New(life, mqttd.Config{
+		Hub: hub.NewDesk(hub.DeskDeps{
+			Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Guard: a.guard, Logger: a.room("hub"),
+		}),
+		Guard: a.guard, Logger: a.room("mqttd"), Registerer: a.registry,
+	})
+	return nil
+}
+
+// saveActivity hands connection states from presence to the registry: rooms of
+// one floor do not know each other.
+func (r *rooms) saveActivity(ctx context.Context, list []presence.Activity) error {
+	seen := make([]registry.Seen, len(list))
+	for i, a := range list {
+		seen[i] = registry.Seen{ID: a.ID, Activity: registry.Activity{Connected: a.Connected, Since: a.Since, Last: a.Last}}
+	}
+	return r.registry.SaveActivity(ctx, seen)
+}
+
+// start runs what the rooms do by themselves, until ctx ends.
+func (r *rooms) start(ctx context.Context, run func(name string, fn func() error)) {
+	run("presence", func() error { return r.presence.Run(ctx) })
+}
+
+// policyKeys gives the primary keys of the shared access policies.
+func (r *rooms) policyKeys(context.Context) (map[string]string, error) {
+	keys := map[string]string{}
+	for _, p := range r.policies.List() {
+		keys[p.Name] = base64.StdEncoding.EncodeToString(p.PrimaryKey)
+	}
+	return keys, nil
+}
