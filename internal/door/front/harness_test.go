@@ -216,6 +216,9 @@ func openFiles(t testing.TB) int {
 	return len(list)
 }
 
+// never is the deadline of a benchmark.
+var never time.Time
+
 // eventually polls: what it waits for happens in the kernel or another goroutine.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

@@ -240,6 +240,9 @@ func (c *netConn) run(open Opener, config *tls.Config) {
 	s.half.remove(&c.half)
 	s.conns.remove(c)
 	if session != nil {
+		if reason == io.EOF || reason == errNone {
+			reason = nil
+		}
 		session.Closed(reason)
 	} else {
 		s.failed(c.remote, reason, c.early)
@@ -510,7 +513,7 @@ func (c *netConn) failLocked(err error, hard bool) {
 }
 
 // finish waits until what is pending is sent and the session's functions
-// have ended, and returns the reason for Closed.
+// have ended, and returns the reason for the end.
 func (c *netConn) finish() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -527,9 +530,6 @@ func (c *netConn) finish() error {
 	}
 	for c.jobs > 0 {
 		c.change.Wait()
-	}
-	if c.reason == io.EOF || c.reason == errNone {
-		return nil
 	}
 	return c.reason
 }

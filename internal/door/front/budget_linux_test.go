@@ -1,0 +1,200 @@
+package front
+
+import (
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls of the hot path, and what they say when there is nothing to do.
+func TestSystemCalls(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) // blocking on purpose
+	if err != nil {
+		t.Fatal(err)
+	}
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(epfd)
+	defer unix.Close(fds[0])
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fds[0]), Pad: 7}
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fds[0], &ev); err != nil {
+		t.Fatal(err)
+	}
+	events := make([]unix.EpollEvent, 4)
+	buf := make([]byte, 100)
+
+	if n, errno := sysPoll(epfd, events); n != 0 || errno != 0 {
+		t.Errorf("poll of nothing: %d, %v", n, errno)
+	}
+	if n, errno := sysRecv(fds[0], buf); n != 0 || errno != unix.EAGAIN {
+		t.Errorf("recv of nothing: %d, %v", n, errno)
+	}
+	if n, errno := sysSend(fds[1], []byte("hello")); n != 5 || errno != 0 {
+		t.Errorf("send: %d, %v", n, errno)
+	}
+	if n, errno := sysPoll(epfd, events); n != 1 || errno != 0 || events[0].Fd != int32(fds[0]) || events[0].Pad != 7 {
+		t.Errorf("poll: %d, %v, %+v", n, errno, events[0])
+	}
+	if n, errno := sysRecv(fds[0], buf); errno != 0 || string(buf[:n]) != "hello" {
+		t.Errorf("recv: %q, %v", buf[:n], errno)
+	}
+	full := make([]byte, 1<<20)
+	for errno := syscall.Errno(0); errno != unix.EAGAIN; {
+		if _, errno = sysSend(fds[1], full); errno != 0 && errno != unix.EAGAIN {
+			t.Fatalf("send into a full socket: %v", errno)
+		}
+	}
+	unix.Close(fds[1])
+	for n := 1; n > 0; {
+		var errno syscall.Errno
+		if n, errno = sysRecv(fds[0], full); errno != 0 {
+			t.Fatalf("recv before the end of stream: %v", errno)
+		}
+	}
+	if _, errno := sysSend(fds[0], buf); errno != unix.EPIPE { // and no signal
+		t.Errorf("send to a closed peer: %v", errno)
+	}
+	if _, errno := sysRecv(-1, buf); errno != unix.EBADF {
+		t.Errorf("recv on no descriptor: %v", errno)
+	}
+	if _, errno := sysPoll(-1, events); errno != unix.EBADF {
+		t.Errorf("poll on no descriptor: %v", errno)
+	}
+}
+
+// A round trip allocates nothing on the loop; crypto/tls allocates 24 bytes
+// per read of its transport.
+func TestAllocations(t *testing.T) {
+	everywhere(t, func(t *testing.T, v variant) {
+		if v.plain || raceEnabled {
+			return
+		}
+		ts := start(t, v, Config{Open: newSessions(echo).open})
+		nc := ts.dial(t)
+		msg := frame(make([]byte, 150))
+		got := make([]byte, len(msg))
+		// In two pieces, so that a half packet is kept and given back.
+		trip := func() {
+			_, _ = nc.Write(msg[:70])
+			_, _ = nc.Write(msg[70:])
+			if _, err := io.ReadFull(nc, got); err != nil {
+				t.Fatal(err)
+			}
+		}
+		budget := 0.0
+		if v.version != 0 {
+			budget = 8 // the client's are among them
+		}
+		for range 100 {
+			trip()
+		}
+		n := testing.AllocsPerRun(2_000, trip)
+		t.Logf("%v allocations per round trip", n)
+		if n > budget {
+			t.Errorf("%v allocations per round trip, want %v at most", n, budget)
+		}
+	})
+}
+
+// idle is the smallest of sessions.
+type idle struct{ c Conn }
+
+func (*idle) Receive(b []byte) (int, error) { return len(b), nil }
+func (*idle) Closed(error)                  {}
+
+// What an idle connection costs the server, its session included.
+func TestMemory(t *testing.T) {
+	if raceEnabled {
+		return
+	}
+	budgets := map[variant]int{
+		{}:                            3 << 10,
+		{version: 0x303}:              20 << 10,
+		{version: 0x304}:              20 << 10,
+		{plain: true}:                 20 << 10,
+		{plain: true, version: 0x303}: 40 << 10,
+		{plain: true, version: 0x304}: 40 << 10,
+	}
+	everywhere(t, func(t *testing.T, v variant) {
+		const conns = 1_000
+		ts := start(t, v, Config{Open: func(c Conn) Session {
+			c.SetIdle(time.Hour)
+			return &idle{c: c}
+		}})
+		client := make([]int, 0, conns)
+		defer func() {
+			for _, fd := range client {
+				unix.Close(fd)
+			}
+		}()
+		// The client's side is a descriptor, so that only the server's memory counts.
+		dial := func() {
+			tcp, err := net.Dial("tcp", ts.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tcp.Close()
+			if v.version != 0 {
+				ts.wrap(t, tcp)
+			}
+			rc, err := tcp.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = rc.Control(func(fd uintptr) {
+				dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				client = append(client, dup)
+			})
+		}
+		for range 50 {
+			dial()
+		}
+		memory := func() (live, resident int) {
+			debug.FreeOSMemory()
+			debug.FreeOSMemory() // pools empty in two steps
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int(m.HeapAlloc + m.StackInuse), residentBytes(t)
+		}
+		eventually(t, "warm", func() bool { return ts.Stats().Open == 50 && ts.Stats().HalfOpen == 0 })
+		live0, resident0 := memory()
+		for range conns {
+			dial()
+		}
+		eventually(t, "open", func() bool { return ts.Stats().Open == conns+50 && ts.Stats().HalfOpen == 0 })
+		live1, resident1 := memory()
+		live, resident := (live1-live0)/conns, (resident1-resident0)/conns
+		t.Logf("%d bytes of heap and stack, %d bytes resident per idle connection", live, resident)
+		if live > budgets[v] {
+			t.Errorf("%d bytes per idle connection, want %d at most", live, budgets[v])
+		}
+	})
+}
+
+func residentBytes(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
