@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"net/http"
 
+	"dunlin/internal/api/iothub"
 	"dunlin/internal/door/mqttd"
 	"dunlin/internal/hub"
 	"dunlin/internal/things/ingest"
@@ -20,6 +21,7 @@ type rooms struct {
 	presence *presence.Room
 	ingest   *ingest.Room
 	mqtt     *mqttd.Door
+	services *hub.Services
 	iothub   http.Handler
 }
 
@@ -35,6 +37,8 @@ func (a *App) openRooms(ctx context.Context) error {
 	}
 	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})
 	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
+	r.services = hub.NewServices(hub.ServiceDeps{Registry: r.registry, Policies: r.policies, Presence: r.presence})
+	r.iothub = iothub.New(iothub.Deps{Hub: r.services, Logger: a.room("iothub")})
 	if !a.cfg.has(roleGateway) {
 		return nil
 	}

@@ -79,7 +79,7 @@ func (a *App) openDoors(ctx context.Context) error {
 		Logger: a.room("httpd"), Registerer: a.registry,
 	}
 	d.Admin = admin.New(admin.Deps{
-		Token: a.token, Info: a.Info, Log: a.log, Problems: a.guard,
+		Token: a.token, Info: a.Info, Log: a.log, Problems: a.guard, Hub: a.rooms.services,
 		Logger: a.room("admin"), Done: a.draining,
 	})
 	if a.cfg.has(roleAPI) {

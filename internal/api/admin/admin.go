@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"dunlin/internal/engine/eventlog"
+	"dunlin/internal/hub"
 	"dunlin/internal/iot"
 	"dunlin/internal/trust/guard"
 )
@@ -20,6 +21,7 @@ type Deps struct {
 	// Token is the secret that callers show.
 	Token    string
 	Info     func(context.Context) (Info, error)
+	Hub      *hub.Services
 	Log      eventlog.Log
 	Problems *guard.Log
 	Logger   *slog.Logger
