@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dunlin/internal/iot"
 )
 
 const sample = "../../samples/machine-temperature/machine_temperature_system_failure.csv"
@@ -91,20 +93,60 @@ func TestFleetsAreJSON(t *testing.T) {
 				t.Errorf("%s: %s", f.Name, b)
 			}
 		}
-		if _, err := bagTemplate(Config{Properties: f.Properties, ContentType: jsonType}); err != nil {
+		if _, err := properties(Config{Properties: f.Properties, ContentType: jsonType}); err != nil {
 			t.Errorf("%s: %v", f.Name, err)
 		}
 	}
 }
 
-func TestGeneratorAllocatesNothing(t *testing.T) {
-	tpl, err := ParseTemplate(fleets[0].Template)
+func thermostat(tb testing.TB) source {
+	tb.Helper()
+	c, err := Config{ConnectionString: policyString()}.withDefaults()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	srcs, err := sources(c, nil, []identity{{id: iot.ID{Device: "d"}}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return srcs[0]
+}
+
+func TestHeading(t *testing.T) {
+	c, err := Config{
+		ConnectionString: policyString(), Template: "x", ContentType: "text/plain",
+		Properties: map[string]string{"b c": "ä/{{seq}}", "$.mid": "{{device}}-{{seq}}", "$x": "", "a": "1"},
+	}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, now, buf := tpl.Generator("d", 1), time.Now(), make([]byte, 0, 1024)
-	if n := testing.AllocsPerRun(1000, func() { buf = g.Append(buf[:0], 1, now) }); n > 0 {
+	srcs, err := sources(c, nil, []identity{{id: iot.ID{Device: "d", Module: "m"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 2; i++ {
+		topic, body := srcs[0].next(nil, nil, time.Now())
+		want := fmt.Sprintf("devices/d/modules/m/messages/events/%%24.ct=text%%2Fplain&%%24.mid=d-%d&%%24x=&a=1&b%%20c=%%C3%%A4%%2F%d", i, i)
+		if string(topic) != want || string(body) != "x" {
+			t.Errorf("topic %s, body %s, want %s", topic, body, want)
+		}
+	}
+}
+
+func TestMessagesAllocateNothing(t *testing.T) {
+	src, now := thermostat(t), time.Now()
+	topic, body := make([]byte, 0, 1024), make([]byte, 0, 1024)
+	if n := testing.AllocsPerRun(1000, func() { topic, body = src.next(topic[:0], body[:0], now) }); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	src, now := thermostat(b), time.Now()
+	var topic, body []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		topic, body = src.next(topic[:0], body[:0], now)
 	}
 }
 

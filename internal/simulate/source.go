@@ -1,11 +1,16 @@
 package simulate
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"dunlin/internal/iot"
+	"dunlin/internal/wire/bag"
 )
 
 // source makes the messages of one device, in order. It belongs to the
@@ -22,13 +27,24 @@ type source interface {
 // property bag.
 type heading struct {
 	topic   string
-	bag     *Generator
+	msg     iot.Message  // names fixed, values views of scratch
+	values  []*Generator // of msg.System, then of msg.Properties
 	scratch []byte
 }
 
 func (h *heading) append(dst []byte, seq int64, now time.Time) []byte {
-	h.scratch = h.bag.Append(h.scratch[:0], seq, now)
-	return escapeBag(append(dst, h.topic...), h.scratch)
+	h.scratch = h.scratch[:0]
+	for i, g := range h.values {
+		start := len(h.scratch)
+		h.scratch = g.Append(h.scratch, seq, now)
+		value := h.scratch[start:]
+		if n := len(h.msg.System); i < n {
+			h.msg.System[i].Value = value
+		} else {
+			h.msg.Properties[i-n].Value = value
+		}
+	}
+	return bag.Append(append(dst, h.topic...), &h.msg)
 }
 
 // generated is the source of a device with a template.
@@ -79,73 +95,75 @@ func (r *replayed) next(topic, body []byte, now time.Time) (newTopic, newBody []
 	return r.heading.append(topic, int64(row.number), now), append(body, row.body...)
 }
 
-// The rendered bag uses control characters for its own structure, so that
-// values that a template made can hold any text.
-const (
-	bagValue = '\x01' // between name and value
-	bagNext  = '\x02' // between pairs
-)
-
-// bagTemplate compiles the properties of every message, by name; the "$" of
-// system properties sorts first. Messages of a recording get the number of
-// their row as message id.
-func bagTemplate(c Config) (*Template, error) {
-	props := maps.Clone(c.Properties)
-	if props == nil {
-		props = map[string]string{}
-	}
-	if c.ContentType != "" {
-		if _, ok := props["$.ct"]; !ok {
-			props["$.ct"] = c.ContentType
-		}
-		if _, ok := props["$.ce"]; !ok && strings.HasPrefix(c.ContentType, jsonType) {
-			props["$.ce"] = "utf-8"
-		}
-	}
-	if _, ok := props["$.mid"]; !ok && c.Replay != "" {
-		props["$.mid"] = "{{seq}}"
-	}
-	names := slices.Sorted(maps.Keys(props))
-	var text strings.Builder
-	for i, name := range names {
-		if name == "" || strings.ContainsAny(name+props[name], "\x00\x01\x02") || strings.Contains(name, "{{") {
-			return nil, fmt.Errorf("property %q: a name must not be empty or hold {{ }} or control characters", name)
-		}
-		if i > 0 {
-			text.WriteByte(bagNext)
-		}
-		text.WriteString(name)
-		text.WriteByte(bagValue)
-		text.WriteString(props[name])
-	}
-	t, err := ParseTemplate(text.String())
-	if err != nil {
-		return nil, fmt.Errorf("properties: %w", err)
-	}
-	return t, nil
+// property is one property of every message of a run.
+type property struct {
+	name  string
+	value *Template
 }
 
-// escapeBag appends a rendered bag with its names and values percent-encoded.
-func escapeBag(dst, rendered []byte) []byte {
-	const hex = "0123456789ABCDEF"
-	for _, b := range rendered {
-		switch {
-		case b == bagValue:
-			dst = append(dst, '=')
-		case b == bagNext:
-			dst = append(dst, '&')
-		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '-', b == '.', b == '_', b == '~':
-			dst = append(dst, b)
-		default:
-			dst = append(dst, '%', hex[b>>4], hex[b&15])
+// properties compiles the properties of every message, system properties
+// first, then by name. Messages of a recording get the number of their row as
+// message id.
+func properties(c Config) ([]property, error) {
+	texts := maps.Clone(c.Properties)
+	if texts == nil {
+		texts = map[string]string{}
+	}
+	preset := func(key iot.SystemKey, value string) {
+		if _, ok := texts[key.Bag()]; !ok {
+			texts[key.Bag()] = value
 		}
 	}
-	return dst
+	if c.ContentType != "" {
+		preset(iot.ContentType, c.ContentType)
+		if strings.HasPrefix(c.ContentType, jsonType) {
+			preset(iot.ContentEncoding, "utf-8")
+		}
+	}
+	if c.Replay != "" {
+		preset(iot.MessageID, "{{seq}}")
+	}
+	var out []property
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		if name == "" {
+			return nil, errors.New("properties: a name is empty")
+		}
+		t, err := ParseTemplate(texts[name])
+		if err != nil {
+			return nil, fmt.Errorf("properties: %s: %w", name, err)
+		}
+		out = append(out, property{name, t})
+	}
+	slices.SortStableFunc(out, func(a, b property) int {
+		return cmp.Compare(rank(a.name), rank(b.name))
+	})
+	return out, nil
+}
+
+func rank(name string) int {
+	if iot.BagKey([]byte(name)) != 0 {
+		return 0
+	}
+	return 1
+}
+
+func newHeading(topic string, props []property, device string, seed uint64) heading {
+	h := heading{topic: topic}
+	for _, p := range props {
+		h.values = append(h.values, p.value.Generator(device, seed))
+		if key := iot.BagKey([]byte(p.name)); key != 0 {
+			h.msg.System = append(h.msg.System, iot.SystemProperty{Key: key})
+		} else {
+			h.msg.Properties = append(h.msg.Properties, iot.Property{Name: []byte(p.name)})
+		}
+		seed++
+	}
+	return h
 }
 
 // sources makes the message source of every device of the run.
 func sources(c Config, rec *Recording, devices []identity) ([]source, error) {
-	bag, err := bagTemplate(c)
+	props, err := properties(c)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +185,7 @@ func sources(c Config, rec *Recording, devices []identity) ([]source, error) {
 	out := make([]source, len(devices))
 	for i := range devices {
 		id, seed := devices[i].id.Device, c.Seed+uint64(i)*0x9e3779b97f4a7c15
-		h := heading{topic: devices[i].topic(), bag: bag.Generator(id, ^seed)}
+		h := newHeading(devices[i].topic(), props, id, ^seed)
 		if rec != nil {
 			rows := rec.rows[rec.devices[0]] // without a device column every device sends the whole file
 			if c.DeviceColumn != "" {
