@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The layout of the data directory.
@@ -54,7 +55,7 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, unwritable(path, err)
 	}
-	if err := tryLock(f); err != nil {
+	if err := takeLock(f); err != nil {
 		pid := readPID(f)
 		f.Close()
 		if errors.Is(err, errLocked) {
@@ -68,6 +69,24 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, unwritable(path, err)
 	}
 	return d, nil
+}
+
+// takeLock tries for a moment: a program that looks whether an instance runs
+// holds the lock for an instant.
+func takeLock(f *os.File) error {
+	const (
+		attempts = 5
+		pause    = 20 * time.Millisecond
+	)
+	t := time.NewTicker(pause)
+	defer t.Stop()
+	for n := 1; ; n++ {
+		err := tryLock(f)
+		if !errors.Is(err, errLocked) || n == attempts {
+			return err
+		}
+		<-t.C
+	}
 }
 
 // prepare writes the process id and makes the parts that files are put in,

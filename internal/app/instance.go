@@ -68,7 +68,7 @@ func lockIsFree(dir string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close() // and with it the lock
+	defer f.Close() //nolint:errcheck // and with it the lock
 	switch err := tryLock(f); {
 	case err == nil:
 		return true, nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 
 	"dunlin/internal/api/admin"
 	"dunlin/internal/door/front"
@@ -150,6 +149,3 @@ func (a *App) handshakeFailed(remote netip.AddrPort, err error) {
 	}
 	a.guard.Add(r)
 }
-
-// stateDir is the directory of the embedded state store.
-func (d *dataDir) stateDir() string { return filepath.Dir(d.join(stateFile)) }

@@ -124,7 +124,7 @@ func (e *apiError) Error() string {
 	if e.Code == "" {
 		return fmt.Sprintf("the instance answered %d %s", e.Status, http.StatusText(e.Status))
 	}
-	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+	return fmt.Sprintf("%s (%s)", strings.TrimSuffix(e.Message, "."), e.Code)
 }
 
 // hasCode reports whether an answer carries an error name such as DeviceNotFound.

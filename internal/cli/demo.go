@@ -28,7 +28,10 @@ const demoDevice = "my-first-device"
 
 // Run serves and simulates until the context ends.
 func (c *demoCmd) Run(s *session) error {
-	cfg := c.settings(s)
+	cfg, err := c.settings(s)
+	if err != nil {
+		return err
+	}
 	var fleets []simulate.Fleet
 	for _, f := range simulate.Fleets() {
 		if c.Fleet == "" || c.Fleet == f.Name {

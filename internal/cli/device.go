@@ -158,7 +158,7 @@ func (c *deviceCreateCmd) Run(s *session) error {
 	var made json.RawMessage
 	err = cl.hub(s.ctx, http.MethodPut, devicePath(c.ID, ""), nil, d, &made)
 	if hasCode(err, "DeviceAlreadyExists") {
-		return fmt.Errorf("%w: change it with dunlin device update %s, see it with dunlin device show %s", err, c.ID, c.ID)
+		return fmt.Errorf("%w; see it with dunlin device show %s, change it with dunlin device update %s", err, c.ID, c.ID)
 	}
 	if err != nil {
 		return err
@@ -448,7 +448,7 @@ func (c *client) ensureDevice(ctx context.Context, id string) (key string, err e
 // notFound says how to go on when an identity is not there.
 func notFound(err error) error {
 	if hasCode(err, "DeviceNotFound") {
-		return fmt.Errorf("%w: dunlin device list shows those that are", err)
+		return fmt.Errorf("%w; dunlin device list shows those that are registered", err)
 	}
 	return err
 }

@@ -77,18 +77,22 @@ func policyNames(i admin.Info) []string {
 	return names
 }
 
-// printEnv prints assignments that a POSIX shell can evaluate.
+// printEnv prints assignments that a POSIX shell can evaluate. Names that
+// begin with DUNLIN_ are flags of this program; the others are what samples of
+// the public SDKs read.
 func (s *session) printEnv(i admin.Info) error {
 	for _, v := range [][2]string{
-		{"DUNLIN_HOST_NAME", i.HostName},
-		{"DUNLIN_MQTT", i.MQTT},
-		{"DUNLIN_HTTPS", i.HTTPS},
-		{"DUNLIN_CA_FILE", i.CAFile},
-		{"DUNLIN_ADMIN_TOKEN", i.Admin.Token},
+		{"DUNLIN_URL", i.HTTPS},
+		{"DUNLIN_TOKEN", i.Admin.Token},
+		{"DUNLIN_CA", i.CAFile},
 		{"NODE_EXTRA_CA_CERTS", i.CAFile},
+		{"IOTHUB_HOST_NAME", i.HostName},
+		{"IOTHUB_MQTT", i.MQTT},
+		{"IOTHUB_HTTPS", i.HTTPS},
 		{"IOTHUB_CONNECTION_STRING", i.Hub.ConnectionStrings["iothubowner"]},
 		{"IOTHUB_SERVICE_CONNECTION_STRING", i.Hub.ConnectionStrings["service"]},
 		{"EVENTHUB_CONNECTION_STRING", i.EventHub.ConnectionString},
+		{"EVENTHUB_NAME", i.EventHub.Name},
 	} {
 		s.printf("export %s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
 	}

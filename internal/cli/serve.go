@@ -1,8 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"strings"
+
+	"github.com/alecthomas/kong"
 
 	"dunlin/internal/app"
 )
@@ -15,10 +20,35 @@ type serveFlags struct {
 }
 
 // settings gives the configuration with the data directory of the command line.
-func (f *serveFlags) settings(s *session) app.Config {
+func (f *serveFlags) settings(s *session) (app.Config, error) {
 	cfg := f.Settings
 	cfg.Data = s.Data
-	return cfg
+	return cfg, s.checkVariables()
+}
+
+// checkVariables refuses variables that look like settings and are none: a
+// misspelt one would silently do nothing.
+func (s *session) checkVariables() error {
+	known := map[string]bool{}
+	err := kong.Visit(s.model, func(v kong.Visitable, next kong.Next) error {
+		if f, ok := v.(*kong.Flag); ok {
+			for _, name := range f.Envs {
+				known[name] = true
+			}
+		}
+		return next(nil)
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "DUNLIN_") && !known[name] {
+			errs = append(errs, usagef("the environment has %s, which is no setting: dunlin serve --help lists them all", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 type serveCmd struct {
@@ -32,7 +62,10 @@ func (*serveCmd) Help() string {
 
 // Run serves until the context ends.
 func (c *serveCmd) Run(s *session) error {
-	cfg := c.settings(s)
+	cfg, err := c.settings(s)
+	if err != nil {
+		return err
+	}
 	logger := app.NewLogger(s.err, cfg)
 	a, err := app.New(s.ctx, cfg, app.Build{Version: s.version}, logger)
 	if err != nil {
