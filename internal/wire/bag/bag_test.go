@@ -66,8 +66,10 @@ func TestParseSpellings(t *testing.T) {
 		{"repeated names", "a=1&%24.mid=x&b=2&a=3&$.mid=y&b", `[message-id]="y" a="3" b=<nil>`},
 		{"empty pairs", "&&a=1&&b=2&", `a="1" b="2"`},
 		{"feedback request", "iothub-ack=full", `iothub-ack="full"`},
-		{"all system keys", "$.to=1&$.exp=2&$.schema=3&$.diagid=4&$.diagctx=5&$.cdid=6&$.cmid=7",
-			`[to]="1" [absolute-expiry-time]="2" [iothub-message-schema]="3" [Diagnostic-Id]="4" [Correlation-Context]="5" [iothub-original-connection-device-id]="6" [iothub-original-connection-module-id]="7"`},
+		{
+			"all system keys", "$.to=1&$.exp=2&$.schema=3&$.diagid=4&$.diagctx=5&$.cdid=6&$.cmid=7",
+			`[to]="1" [absolute-expiry-time]="2" [iothub-message-schema]="3" [Diagnostic-Id]="4" [Correlation-Context]="5" [iothub-original-connection-device-id]="6" [iothub-original-connection-module-id]="7"`,
+		},
 		{"UTF-8 as it is", "é=ü%F0%9F%98%80", `é="ü😀"`},
 		{"control characters", "a=%00%0A", `a="\x00\n"`},
 		{"encoded slash at the end of an output", "%24.on=out%2F", `[iothub-outputname]="out/"`},
@@ -102,6 +104,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a=%ED%A0%80", "not UTF-8", 2}, // a surrogate
 		{"%C3=%A9", "not UTF-8", 4},
 		{"%C3=b", "not UTF-8", 0},
+		{"a=1\x00", "U+0000", 3},
 	} {
 		var m iot.Message
 		_, err := Parse(&m, nil, []byte(c.bag))

@@ -37,6 +37,9 @@ func Parse(m *iot.Message, scratch, b []byte) ([]byte, error) {
 	if !utf8.Valid(b) {
 		return scratch, &SyntaxError{invalidAt(b), "text is not UTF-8"}
 	}
+	if i := bytes.IndexByte(b, 0); i >= 0 { // no text of MQTT may hold it [MQTT-1.5.3-2]
+		return scratch, &SyntaxError{i, "character U+0000, which must be encoded"}
+	}
 	start, end := 0, len(b)
 	if end > 0 && b[0] == '?' {
 		start = 1

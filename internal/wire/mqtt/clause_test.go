@@ -71,7 +71,7 @@ var breaches = []breach{
 	{"MQTT-3.1.2-9", "will message cut short", V311, connectBytes(4, "\x06\x00\x00\x00\x01d\x00\x01t\x00\x02x")},
 	{"MQTT-3.1.3-10", "will topic not UTF-8", V311, connectBytes(4, "\x06\x00\x00\x00\x01d\x00\x01\xff\x00\x00")},
 	{"MQTT-4.7.3-1", "will topic empty", V311, connectBytes(4, "\x06\x00\x00\x00\x01d\x00\x00\x00\x00")},
-	{"MQTT-3.3.2-2", "will topic with a wildcard", V311, connectBytes(4, "\x06\x00\x00\x00\x01d\x00\x03a/+\x00\x00")},
+	{"MQTT-1.5.3-2", "will topic with U+0000", V311, connectBytes(4, "\x06\x00\x00\x00\x01d\x00\x03a/\x00\x00\x00")},
 	{"MQTT-3.1.2-19", "user name missing", V311, connectBytes(4, "\x82\x00\x00\x00\x01d")},
 	{"MQTT-3.1.3-11", "user name not UTF-8", V311, connectBytes(4, "\x82\x00\x00\x00\x01d\x00\x01\x80")},
 	{"MQTT-1.5.3-2", "user name with U+0000", V311, connectBytes(4, "\x82\x00\x00\x00\x01d\x00\x01\x00")},

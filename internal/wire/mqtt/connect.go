@@ -26,6 +26,8 @@ type Connect struct {
 }
 
 // Will is the message that a server publishes when a connection ends badly.
+// Decode checks that the topic is text and not empty; that it has no wildcards
+// (CheckTopic) is for the caller, as no clause closes the connection for it.
 type Will struct {
 	Topic      []byte
 	Payload    []byte
@@ -89,8 +91,8 @@ func (c *Connect) decodeFields(r *reader) error {
 			w.Properties.decode(r, willPacket)
 		}
 		w.Topic = r.string(errWillMissing, errWillTopicUTF8)
-		if r.err == nil {
-			r.err = checkTopic(w.Topic, errWillTopicUTF8)
+		if len(w.Topic) == 0 {
+			r.fail(errTopicEmpty)
 		}
 		w.Payload = r.binary(errWillMissing)
 	}

@@ -104,7 +104,7 @@ func FuzzNext(f *testing.F) {
 				if n2 == 0 && err2 == nil {
 					continue
 				}
-				if n2 != n || err2 != err || h2 != h || !bytes.Equal(body2, body) {
+				if n2 != n || !errors.Is(err2, err) || h2 != h || !bytes.Equal(body2, body) {
 					t.Fatalf("%q: after %d bytes %v %q %d %v, with all %v %q %d %v", whole, i, h2, body2, n2, err2, h, body, n, err)
 				}
 				break

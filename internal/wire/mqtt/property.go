@@ -1,6 +1,9 @@
 package mqtt
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // PropertyID names a property of MQTT 5.0 (section 2.2.2.2).
 type PropertyID byte
@@ -190,9 +193,9 @@ func (p *Properties) AddUser(name, value string) {
 
 // UserValue gives the value of the last user property with this name.
 func (p *Properties) UserValue(name string) (value []byte, ok bool) {
-	for i := len(p.User) - 1; i >= 0; i-- {
-		if string(p.User[i].Name) == name {
-			return p.User[i].Value, true
+	for _, u := range slices.Backward(p.User) {
+		if string(u.Name) == name {
+			return u.Value, true
 		}
 	}
 	return nil, false
@@ -246,6 +249,7 @@ func (p *Properties) decodeOne(r *reader, t Type) {
 	}
 	var v uint32
 	switch rule.kind {
+	case noKind: // refused above
 	case isBool:
 		v = uint32(r.byte())
 	case isUint16:

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"dunlin/internal/iot"
 )
@@ -82,7 +83,7 @@ func Decode(b []byte, e *Event) error {
 	if r.err != nil {
 		return r.err
 	}
-	e.Body = r.b[:len(r.b):len(r.b)]
+	e.Body = slices.Clip(r.b)
 	return nil
 }
 

@@ -189,6 +189,21 @@ func TestExpired(t *testing.T) {
 	}
 }
 
+// The moments that callers compute with must not wrap around.
+func TestExpiryFarAway(t *testing.T) {
+	for _, se := range []string{"9214646399", "9214646400", "9223372037", "2000000000000", "1152921504606846976"} {
+		tok, err := Parse(token("sr=h&sig=" + sigUpper + "&se=" + se))
+		if err != nil {
+			t.Fatal(se, err)
+		}
+		now := time.Unix(2_000_000_000, 0)
+		end := tok.Expiry().Add(Skew)
+		if end.UnixNano() < now.UnixNano() || end.Sub(now) <= 0 || end.Year() > 2262 || tok.Expired(now) {
+			t.Errorf("se=%s ends at %v", se, end)
+		}
+	}
+}
+
 func TestParseSaysWhatIsWrong(t *testing.T) {
 	const good = "sr=h%2Fd&sig=" + sigUpper + "&se=1"
 	for name, c := range map[string]struct{ text, want string }{

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"hash"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ const (
 	// Skew is how far the clocks of a device and this server may be apart: a
 	// token is taken for this long after its expiry.
 	Skew = 5 * time.Minute
+
+	// lastExpiry is the beginning of the year 2262 in Unix seconds.
+	lastExpiry = 9_214_646_400
 )
 
 // Token is a parsed signature. The zero Token verifies against no key.
@@ -119,7 +123,7 @@ func parseExpiry(s string) (sec int64, detail string) {
 			return 0, "se (the expiry) is not a whole number of seconds since 1970"
 		}
 	}
-	// The bound keeps time.Unix and its arithmetic well inside their range.
+	// The bound keeps arithmetic with it inside 64 bits.
 	sec, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || sec > 1<<60 {
 		return 0, "se (the expiry) is too large a number"
@@ -188,18 +192,11 @@ func (t *Token) Verify(key []byte) bool {
 	return false
 }
 
-func (t *Token) matches(mac resettable, msg []byte) bool {
+func (t *Token) matches(mac hash.Hash, msg []byte) bool {
 	mac.Reset()
 	mac.Write(msg)
 	var sum [sha256.Size]byte
 	return hmac.Equal(mac.Sum(sum[:0]), t.sig[:])
-}
-
-// resettable is the part of hash.Hash that matches needs.
-type resettable interface {
-	Reset()
-	Write(p []byte) (int, error)
-	Sum(b []byte) []byte
 }
 
 // Covers reports whether the token was made for the resource, such as
@@ -226,8 +223,10 @@ func (t *Token) Host() string {
 func (t *Token) Policy() string { return t.policy }
 
 // Expiry is the moment written in the token (se), in UTC. The token is taken
-// for Skew longer.
-func (t *Token) Expiry() time.Time { return time.Unix(t.expiry, 0).UTC() }
+// for Skew longer. There are tokens whose se counts milliseconds: a moment
+// after the year 2261 is given as its end, so that Unix nanoseconds can hold it
+// with hours to spare.
+func (t *Token) Expiry() time.Time { return time.Unix(min(t.expiry, lastExpiry), 0).UTC() }
 
 // Expired reports whether the token must be refused at now: five minutes
 // after its expiry, to the second.
