@@ -17,7 +17,7 @@ const (
 	offVersion    = 4  // uint8
 	offFlags      = 5  // uint8, zero
 	offPartitions = 6  // uint16
-	offCRC        = 8  // uint32, CRC-32C of everything after it
+	offCRC        = 8  // uint32, CRC-32C of bytes 6 and 7 and of everything from byte 12 on
 	offWriter     = 12 // uint64, random number of the writer
 	offTime       = 20 // int64, when the commit was closed, Unix nanoseconds
 	offSections   = 28 // uint16
@@ -34,9 +34,9 @@ const (
 )
 
 var (
-	magic    = []byte("DLog")
-	castagno = crc32.MakeTable(crc32.Castagnoli)
-	le       = binary.LittleEndian
+	magic      = []byte("DLog")
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	le         = binary.LittleEndian
 )
 
 // head is what a commit says about one partition after itself.
@@ -55,7 +55,7 @@ type section struct {
 	data      []byte // count records
 }
 
-// commit is a view of an encoded commit.
+// commitView is a view of an encoded commit.
 type commitView struct {
 	b          []byte
 	partitions int
@@ -104,8 +104,14 @@ func appendCommit(dst []byte, writer uint64, now int64, note string, heads []hea
 		dst = append(dst, sections[i].data...)
 	}
 	b := dst[start:]
-	le.PutUint32(b[offCRC:], crc32.Checksum(b[offCRC+4:], castagno))
+	le.PutUint32(b[offCRC:], checksum(b))
 	return dst
+}
+
+// checksum covers everything but magic, version and flags, which have to have
+// known values, and itself.
+func checksum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[offPartitions:offCRC], castagnoli), castagnoli, b[offCRC+4:])
 }
 
 // parseCommit checks b as a whole and gives a view of it.
@@ -117,7 +123,7 @@ func parseCommit(b []byte) (commitView, error) {
 	if v := b[offVersion]; v != formatVersion || b[offFlags] != 0 {
 		return c, fmt.Errorf("commit has format version %d.%d, this program reads version %d: use the release that wrote it", v, b[offFlags], formatVersion)
 	}
-	if crc32.Checksum(b[offCRC+4:], castagno) != le.Uint32(b[offCRC:]) {
+	if checksum(b) != le.Uint32(b[offCRC:]) {
 		return c, errors.New("checksum of the commit does not match")
 	}
 	c = commitView{
