@@ -52,6 +52,7 @@ var homes = map[string][]string{
 	"github.com/jackc/pgx":                {"internal/engine/state/postgres", "internal/engine/state/statetest"},
 	"github.com/klauspost/compress":       {"internal/wire/", "internal/engine/"},
 	"github.com/mattn/go-isatty":          {"cmd/", "internal/cli"},
+	"github.com/minio/highwayhash":        {"internal/engine/eventlog/natslog"},
 	"github.com/nats-io":                  {"internal/engine/eventlog/natslog", "internal/engine/bus/natsbus"},
 	"github.com/pressly/goose":            {"internal/engine/state/"},
 	"github.com/prometheus/client_golang": {"..."},

@@ -255,9 +255,6 @@ func TestStart(t *testing.T) {
 		}
 		refusedStart(t, harness.Options{Args: []string{"--config", file}}, "mqtt-adr", "3")
 	})
-	t.Run("unknown variable", func(t *testing.T) {
-		refusedStart(t, harness.Options{Env: []string{"DUNLIN_MQTT_ADR=:8883"}}, "DUNLIN_MQTT_ADR")
-	})
 	t.Run("data directory is a file", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "data")
 		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
