@@ -5,16 +5,17 @@ import (
 	"testing"
 )
 
-func onEach(b *testing.B, bench func(b *testing.B, v variant)) {
+func onEach(b *testing.B, bench func(b bencher, v variant)) {
+	b.Helper()
 	for _, v := range []variant{{}, {version: 0x304}, {plain: true}, {plain: true, version: 0x304}} {
-		b.Run(v.String(), func(b *testing.B) { bench(b, v) })
+		b.Run(v.String(), func(b *testing.B) { bench(bencher{b}, v) })
 	}
 }
 
 // One message of 150 bytes there and back on one connection, the client in
 // the same process.
 func BenchmarkRoundTrip(b *testing.B) {
-	onEach(b, func(b *testing.B, v variant) {
+	onEach(b, func(b bencher, v variant) {
 		ts := start(b, v, Config{Open: newSessions(echo).open})
 		nc := ts.dial(b)
 		_ = nc.SetDeadline(never)
@@ -34,7 +35,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 
 // Messages of 150 bytes in one direction, 100 to a write.
 func BenchmarkThroughput(b *testing.B) {
-	onEach(b, func(b *testing.B, v variant) {
+	onEach(b, func(b bencher, v variant) {
 		const batch = 100
 		msg := frame(make([]byte, 150))
 		got, want := 0, make(chan int, 1)

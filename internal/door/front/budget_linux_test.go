@@ -1,16 +1,22 @@
 package front
 
 import (
+	"bytes"
+	"context"
+	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,13 +79,22 @@ func TestSystemCalls(t *testing.T) {
 	}
 }
 
+// onLoop runs the test on the loop alone.
+func onLoop(t *testing.T, test func(t tester, v variant)) {
+	t.Helper()
+	for _, version := range []uint16{0, tls.VersionTLS12, tls.VersionTLS13} {
+		v := variant{version: version}
+		t.Run(v.String(), func(t *testing.T) { test(tester{t}, v) })
+	}
+}
+
 // A round trip allocates nothing on the loop; crypto/tls allocates 24 bytes
 // per read of its transport.
 func TestAllocations(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
-		if v.plain || raceEnabled {
-			return
-		}
+	if raceEnabled {
+		return // the detector allocates
+	}
+	onLoop(t, func(t tester, v variant) {
 		ts := start(t, v, Config{Open: newSessions(echo).open})
 		nc := ts.dial(t)
 		msg := frame(make([]byte, 150))
@@ -116,7 +131,7 @@ func (*idle) Closed(error)                  {}
 // What an idle connection costs the server, its session included.
 func TestMemory(t *testing.T) {
 	if raceEnabled {
-		return
+		return // the detector allocates
 	}
 	budgets := map[variant]int{
 		{}:                            3 << 10,
@@ -126,8 +141,8 @@ func TestMemory(t *testing.T) {
 		{plain: true, version: 0x303}: 40 << 10,
 		{plain: true, version: 0x304}: 40 << 10,
 	}
-	everywhere(t, func(t *testing.T, v variant) {
-		const conns = 1_000
+	everywhere(t, func(t tester, v variant) {
+		const conns = 500
 		ts := start(t, v, Config{Open: func(c Conn) Session {
 			c.SetIdle(time.Hour)
 			return &idle{c: c}
@@ -186,15 +201,96 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-func residentBytes(t *testing.T) int {
-	t.Helper()
+func residentBytes(tb testing.TB) int {
+	tb.Helper()
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return pages * os.Getpagesize()
 }
+
+// A device that once sent a long record does not keep its buffer.
+func TestTrim(t *testing.T) {
+	if rawInputOffset == noField || handOffset == noField {
+		t.Fatal("crypto/tls has changed: look at trim again")
+	}
+	onLoop(t, func(t tester, v variant) {
+		if v.version == 0 {
+			return
+		}
+		ss := newSessions(echo)
+		ts := start(t, v, Config{Open: ss.open})
+		nc := ts.dial(t)
+		kept := func(s *session) int {
+			tc := s.c.(*conn).tls
+			return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(tc), rawInputOffset)).Cap() +
+				(*bytes.Buffer)(unsafe.Add(unsafe.Pointer(tc), handOffset)).Cap()
+		}
+		roundTrip(t, nc, 10)
+		s := ss.next(t)
+		roundTrip(t, nc, 200_000)
+		for range 5 {
+			roundTrip(t, nc, 10)
+		}
+		ts.Drain() // the loop does not touch it any more
+		if n := kept(s); n > trimMin {
+			t.Errorf("%d bytes of buffers kept", n)
+		}
+	})
+}
+
+// Without descriptors left the loop waits, logs once and goes on later.
+func TestOutOfDescriptors(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		v := variant{plain: plain}
+		var logged atomic.Int32
+		ts := start(t, v, Config{Open: newSessions(echo).open, Logger: slog.New(countingHandler{&logged})})
+		roundTrip(t, ts.dial(t), 1)
+		var old unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+		low := old
+		low.Cur = uint64(openFiles(t) + 20)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+			t.Fatal(err)
+		}
+		var fill []int
+		for {
+			fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				break
+			}
+			fill = append(fill, fd)
+		}
+		unix.Close(fill[0]) // for the client's socket
+		nc, err := net.Dial("tcp", ts.Addr().String())
+		eventually(t, "failure logged", func() bool { return logged.Load() == 1 })
+		for _, fd := range fill[1:] {
+			unix.Close(fd)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		roundTrip(t, nc, 10)
+		if n := logged.Load(); n != 1 {
+			t.Errorf("%d lines logged", n)
+		}
+		nc.Close()
+	}
+}
+
+type countingHandler struct{ n *atomic.Int32 }
+
+func (h countingHandler) Enabled(context.Context, slog.Level) bool  { return true }
+func (h countingHandler) Handle(context.Context, slog.Record) error { h.n.Add(1); return nil }
+func (h countingHandler) WithAttrs([]slog.Attr) slog.Handler        { return h }
+func (h countingHandler) WithGroup(string) slog.Handler             { return h }

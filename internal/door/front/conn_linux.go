@@ -2,7 +2,7 @@ package front
 
 import (
 	"crypto/tls"
-	"io"
+	"errors"
 	"net/netip"
 	"os"
 	"sync"
@@ -215,7 +215,7 @@ func (c *conn) readPlain() {
 		c.end(os.NewSyscallError("read", errno), true)
 		return
 	case m == 0:
-		c.end(io.EOF, false)
+		c.end(errEOF, false)
 		return
 	}
 	c.last = c.l.now()
@@ -347,7 +347,7 @@ func (c *conn) end(reason error, hard bool) {
 	if c.stage >= stageGone {
 		return
 	}
-	eof := reason == io.EOF
+	eof := errors.Is(reason, errEOF)
 	c.ending.Store(true)
 	c.l.s.half.remove(&c.half)
 	c.wmu.Lock()
@@ -437,7 +437,7 @@ func (c *conn) destroy() {
 	c.pend, c.sent = nil, 0
 	c.wmu.Unlock()
 	l.table[c.fd] = nil
-	unix.Close(c.fd)
+	_ = unix.Close(c.fd)
 	c.tell()
 }
 
@@ -449,10 +449,7 @@ func (c *conn) tell() {
 		c.left = nil
 		reason := c.reason // nobody changes it any more: it is set
 		if c.session != nil {
-			if reason == io.EOF || reason == errNone {
-				reason = nil
-			}
-			c.session.Closed(reason)
+			c.session.Closed(forSession(reason))
 			c.session = nil
 		} else {
 			c.l.s.failed(c.remote, reason, c.early)

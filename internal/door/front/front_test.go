@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"io"
 	mrand "math/rand/v2"
@@ -15,25 +16,25 @@ import (
 )
 
 // roundTrip sends one frame and wants it back.
-func roundTrip(t testing.TB, nc net.Conn, size int) {
-	t.Helper()
+func roundTrip(tb testing.TB, nc net.Conn, size int) {
+	tb.Helper()
 	payload := make([]byte, size)
 	_, _ = rand.Read(payload)
 	sent := frame(payload)
 	if _, err := nc.Write(sent); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	got := make([]byte, len(sent))
 	if _, err := io.ReadFull(nc, got); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if !bytes.Equal(got, sent) {
-		t.Fatal("echo differs")
+		tb.Fatal("echo differs")
 	}
 }
 
 func TestEcho(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		nc := ts.dial(t)
@@ -79,37 +80,37 @@ func cut(dst, src net.Conn, limit int, rng *mrand.Rand) {
 }
 
 // through dials by way of a proxy that cuts both directions into pieces.
-func (ts *testServer) through(t *testing.T, limit int, seed uint64) net.Conn {
-	t.Helper()
+func (ts *testServer) through(tb testing.TB, limit int, seed uint64) net.Conn {
+	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer ln.Close()
 	front, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	inner, err := ln.Accept()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	outer := ts.dialTCP(t)
+	outer := ts.dialTCP(tb)
 	_ = front.SetDeadline(time.Now().Add(60 * time.Second))
 	var wg sync.WaitGroup
 	wg.Go(func() { cut(outer, inner, limit, mrand.New(mrand.NewPCG(seed, 1))) })
 	wg.Go(func() { cut(inner, outer, limit, mrand.New(mrand.NewPCG(seed, 2))) })
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		front.Close()
 		inner.Close()
 		outer.Close()
 		wg.Wait()
 	})
-	return ts.wrap(t, front)
+	return ts.wrap(tb, front)
 }
 
 func TestRandomCuts(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		var wg sync.WaitGroup
@@ -144,7 +145,7 @@ func TestRandomCuts(t *testing.T) {
 }
 
 func TestDribble(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		nc := ts.dial(t)
@@ -163,7 +164,7 @@ func TestDribble(t *testing.T) {
 
 // A reader that starts late gets every byte, if the limit allows so many.
 func TestLateReader(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open, Limits: Limits{MaxPending: 64 << 20}})
 		nc := ts.dial(t)
@@ -188,7 +189,7 @@ func TestLateReader(t *testing.T) {
 
 // One peer that never reads is closed; nobody else notices.
 func TestSlowReader(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		ts.dial(t)
@@ -220,7 +221,7 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestTooLong(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(func(*session, []byte) (int, error) { return 0, nil })
 		ts := start(t, v, Config{Open: ss.open, Limits: Limits{MaxUnread: 100_000}})
 		nc := ts.dial(t)
@@ -235,7 +236,7 @@ func TestTooLong(t *testing.T) {
 // What is written before Close arrives, although the peer has sent bytes that
 // nobody reads.
 func TestCloseFlushes(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		reason := errors.New("not today")
 		ss := newSessions(func(s *session, b []byte) (int, error) {
 			s.c.Write(make([]byte, 150_000))
@@ -261,7 +262,7 @@ func TestCloseFlushes(t *testing.T) {
 }
 
 func TestReceiveError(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		reason := errors.New("malformed")
 		ss := newSessions(func(s *session, b []byte) (int, error) {
 			s.c.Write([]byte("refused"))
@@ -280,7 +281,7 @@ func TestReceiveError(t *testing.T) {
 }
 
 func TestCloseWithoutReason(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(func(s *session, b []byte) (int, error) {
 			s.c.Close(nil)
 			s.c.Close(errors.New("later"))
@@ -292,14 +293,14 @@ func TestCloseWithoutReason(t *testing.T) {
 		if err := ss.next(t).wait(t); err != nil {
 			t.Errorf("Closed(%v)", err)
 		}
-		if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("peer sees %v", err)
 		}
 	})
 }
 
 func TestPeerReset(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		tcp := ts.dialTCP(t).(*net.TCPConn)
@@ -313,28 +314,28 @@ func TestPeerReset(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
-	alongside(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		ss := newSessions(echo)
-		ss.idle = 2 * time.Second
+		ss.idle = time.Second
 		ts := start(t, v, Config{Open: ss.open})
 		nc := ts.dial(t)
 		begin := time.Now()
-		for range 4 {
+		for range 5 {
 			roundTrip(t, nc, 10)
-			time.Sleep(900 * time.Millisecond)
+			time.Sleep(500 * time.Millisecond)
 		}
 		s := ss.next(t)
 		if err := s.wait(t); !errors.Is(err, ErrIdle) {
 			t.Errorf("Closed(%v)", err)
 		}
-		if d := time.Since(begin); d < 4*time.Second || d > 9*time.Second {
+		if d := time.Since(begin); d < 3*time.Second || d > 9*time.Second {
 			t.Errorf("closed after %v", d)
 		}
 	})
 }
 
 func TestIdleReplaced(t *testing.T) {
-	alongside(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ss.idle = time.Hour
 		ts := start(t, v, Config{Open: ss.open})
@@ -349,21 +350,21 @@ func TestIdleReplaced(t *testing.T) {
 
 // A pause is ours: a device is not idle because we do not read.
 func TestPausedIsNotIdle(t *testing.T) {
-	alongside(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ss.idle = time.Second
 		ts := start(t, v, Config{Open: ss.open})
 		nc := ts.dial(t)
 		s := ss.next(t)
 		s.c.Pause()
-		time.Sleep(3500 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond)
 		s.c.Resume()
 		roundTrip(t, nc, 10)
 	})
 }
 
 func TestSilentAfterOpen(t *testing.T) {
-	alongside(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ss.noIdle = true
 		ts := start(t, v, Config{Open: ss.open, Limits: Limits{Setup: time.Second}})
@@ -372,14 +373,14 @@ func TestSilentAfterOpen(t *testing.T) {
 		if err := ss.next(t).wait(t); !errors.Is(err, ErrSetup) {
 			t.Errorf("Closed(%v)", err)
 		}
-		if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("peer sees %v", err)
 		}
 	})
 }
 
 func TestMaxConns(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open, Limits: Limits{MaxConns: 2}})
 		a, b := ts.dial(t), ts.dial(t)
@@ -400,7 +401,7 @@ func TestMaxConns(t *testing.T) {
 
 // Connections that never say anything do not keep real ones out.
 func TestHalfOpenFlood(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(func(s *session, b []byte) (int, error) {
 			n, err := echo(s, b)
 			if n > 0 {
@@ -410,15 +411,15 @@ func TestHalfOpenFlood(t *testing.T) {
 		})
 		ss.noIdle = true
 		ts := start(t, v, Config{Open: ss.open, Limits: Limits{MaxHalfOpen: 200, Handshakes: 2}})
-		real := ts.dial(t)
-		roundTrip(t, real, 10)
+		device := ts.dial(t)
+		roundTrip(t, device, 10)
 		for i := range 1_000 {
 			nc := ts.dialTCP(t)
 			if i%2 == 0 {
 				_, _ = nc.Write([]byte{0x16, 3, 1}) // the start of a TLS record
 			}
 			if i%100 == 0 {
-				roundTrip(t, real, 10)
+				roundTrip(t, device, 10)
 				roundTrip(t, ts.dial(t), 10)
 			}
 		}
@@ -427,13 +428,13 @@ func TestHalfOpenFlood(t *testing.T) {
 			t.Errorf("%d half-open connections", st.HalfOpen)
 		}
 		eventually(t, "old ones closed", func() bool { return ts.Stats().Open <= 200+11 })
-		roundTrip(t, real, 10)
+		roundTrip(t, device, 10)
 	})
 }
 
 // Conn.Go keeps Receive and Closed away, and what was left is shown after it.
 func TestGo(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		gate := make(chan struct{})
 		var running bool
 		ss := newSessions(func(s *session, b []byte) (int, error) {
@@ -483,7 +484,7 @@ func TestGo(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(func(s *session, b []byte) (int, error) {
 			// One byte at a time, a pause after each.
 			s.c.Write(b[:1])
@@ -504,7 +505,7 @@ func TestPause(t *testing.T) {
 }
 
 func TestPauseHoldsBack(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		const total = 20 << 20
 		got := 0
 		ss := newSessions(func(s *session, b []byte) (int, error) {
@@ -532,7 +533,7 @@ func TestPauseHoldsBack(t *testing.T) {
 
 // Everything at once from several goroutines; the race detector looks on.
 func TestRaces(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		ss := newSessions(func(s *session, b []byte) (int, error) {
 			switch b[0] % 8 {
 			case 0:
@@ -601,7 +602,7 @@ func TestRaces(t *testing.T) {
 
 // Drain stops Receive; sessions may still write until Close.
 func TestDrain(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		nc := ts.dial(t)
@@ -638,7 +639,7 @@ func TestDrain(t *testing.T) {
 
 // The end of Serve's context drains; it returns as soon as the sessions end.
 func TestServeGrace(t *testing.T) {
-	everywhere(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open, Grace: 300 * time.Millisecond})
 		a, b := ts.dial(t), ts.dial(t)
@@ -725,4 +726,30 @@ func TestServeConn(t *testing.T) {
 	}
 	s.ServeConn(far, ss.open) // returns at once
 	near.Close()
+}
+
+// Several loops share one listener.
+func TestLoops(t *testing.T) {
+	for _, version := range []uint16{0, tls.VersionTLS13} {
+		ss := newSessions(echo)
+		ts := start(t, variant{version: version}, Config{Open: ss.open, Loops: 3})
+		for i := range 30 {
+			nc := ts.dial(t)
+			roundTrip(t, nc, 5_000)
+			if i%2 == 0 {
+				nc.Close()
+			}
+		}
+		go func() {
+			for range 20 { // some come while the server ends
+				if nc, err := net.Dial("tcp", ts.Addr().String()); err == nil {
+					defer nc.Close()
+				}
+			}
+		}()
+		ts.Close()
+		for range 15 {
+			ss.next(t).wait(t)
+		}
+	}
 }

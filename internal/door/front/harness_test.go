@@ -82,26 +82,39 @@ func (v variant) String() string {
 	return front + "/" + stream
 }
 
+// A tester is a *testing.T, a bencher a *testing.B, of one variant.
+type (
+	tester  struct{ *testing.T }
+	bencher struct{ *testing.B }
+)
+
 // alongside is everywhere for tests that wait for whole seconds: they do so
 // side by side.
-func alongside(t *testing.T, test func(t *testing.T, v variant)) {
+func alongside(t *testing.T, test func(t tester, v variant)) {
 	t.Helper()
-	everywhere(t, func(t *testing.T, v variant) {
+	var wg sync.WaitGroup
+	for _, v := range variants {
 		v.parallel = true
-		t.Parallel()
-		test(t, v)
-	})
+		wg.Go(func() { t.Run(v.String(), func(t *testing.T) { test(tester{t}, v) }) })
+	}
+	wg.Wait()
 }
 
 // everywhere runs the test on both fronts, plain and with both TLS versions.
-func everywhere(t *testing.T, test func(t *testing.T, v variant)) {
+func everywhere(t *testing.T, test func(t tester, v variant)) {
 	t.Helper()
-	for _, plain := range []bool{false, true} {
-		for _, version := range []uint16{0, tls.VersionTLS12, tls.VersionTLS13} {
-			v := variant{plain: plain, version: version}
-			t.Run(v.String(), func(t *testing.T) { test(t, v) })
-		}
+	for _, v := range variants {
+		t.Run(v.String(), func(t *testing.T) { test(tester{t}, v) })
 	}
+}
+
+var variants = []variant{
+	{},
+	{version: tls.VersionTLS12},
+	{version: tls.VersionTLS13},
+	{plain: true},
+	{plain: true, version: tls.VersionTLS12},
+	{plain: true, version: tls.VersionTLS13},
 }
 
 // A testServer is a Server that ends with its test and leaves nothing.
@@ -115,45 +128,45 @@ type testServer struct {
 	failed []error
 }
 
-func start(t testing.TB, v variant, cfg Config) *testServer {
-	t.Helper()
+func start(tb testing.TB, v variant, cfg Config) *testServer {
+	tb.Helper()
 	ts := &testServer{v: v, served: make(chan error, 1)}
-	files := openFiles(t)
+	files := openFiles(tb)
 	cfg.Plain = v.plain
 	if v.version != 0 {
 		cfg.TLS = serverTLS()
 	}
 	cfg.Failed = func(remote netip.AddrPort, err error) {
 		if !remote.IsValid() {
-			t.Errorf("failed connection without an address: %v", err)
+			tb.Errorf("failed connection without an address: %v", err)
 		}
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
 		ts.failed = append(ts.failed, err)
 	}
-	s, err := Listen(t.Context(), "127.0.0.1:0", cfg)
+	s, err := Listen(tb.Context(), "127.0.0.1:0", cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ts.Server = s
 	var ctx context.Context
-	ctx, ts.cancel = context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, ts.cancel = context.WithCancel(context.WithoutCancel(tb.Context()))
 	go func() { ts.served <- s.Serve(ctx) }()
-	eventually(t, "served", func() bool {
+	eventually(tb, "served", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.served
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ts.cancel()
 		s.Close()
 		if err := <-ts.served; err != nil {
-			t.Errorf("Serve: %v", err)
+			tb.Errorf("Serve: %v", err)
 		}
 		if st := s.Stats(); st.Open != 0 || st.HalfOpen != 0 || st.Accepted != st.Closed {
-			t.Errorf("connections left: %+v", st)
+			tb.Errorf("connections left: %+v", st)
 		}
-		eventually(t, "descriptors given back", func() bool { return v.parallel || openFiles(t) <= files })
+		eventually(tb, "descriptors given back", func() bool { return v.parallel || openFiles(tb) <= files })
 	})
 	return ts
 }
@@ -173,45 +186,45 @@ func (ts *testServer) failures() (kinds []string) {
 	return kinds
 }
 
-func (ts *testServer) dialTCP(t testing.TB) net.Conn {
-	t.Helper()
+func (ts *testServer) dialTCP(tb testing.TB) net.Conn {
+	tb.Helper()
 	nc, err := net.Dial("tcp", ts.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { nc.Close() })
+	tb.Cleanup(func() { nc.Close() })
 	return nc
 }
 
-func (ts *testServer) dial(t testing.TB) net.Conn {
-	t.Helper()
-	nc := ts.dialTCP(t)
+func (ts *testServer) dial(tb testing.TB) net.Conn {
+	tb.Helper()
+	nc := ts.dialTCP(tb)
 	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
-	return ts.wrap(t, nc)
+	return ts.wrap(tb, nc)
 }
 
 // wrap adds TLS when the variant has it.
-func (ts *testServer) wrap(t testing.TB, nc net.Conn) net.Conn {
-	t.Helper()
+func (ts *testServer) wrap(tb testing.TB, nc net.Conn) net.Conn {
+	tb.Helper()
 	if ts.v.version == 0 {
 		return nc
 	}
 	tc := tls.Client(nc, clientTLS(ts.v.version))
 	if err := tc.Handshake(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tc
 }
 
 // openFiles counts the process's descriptors; 0 where that is not possible.
-func openFiles(t testing.TB) int {
-	t.Helper()
+func openFiles(tb testing.TB) int {
+	tb.Helper()
 	if runtime.GOOS != "linux" {
 		return 0
 	}
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return len(list)
 }
@@ -220,11 +233,11 @@ func openFiles(t testing.TB) int {
 var never time.Time
 
 // eventually polls: what it waits for happens in the kernel or another goroutine.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); {
 		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
+			tb.Fatalf("not within 10 s: %s", what)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -276,25 +289,25 @@ func (ss *sessions) open(c Conn) Session {
 	return s
 }
 
-func (ss *sessions) next(t testing.TB) *session {
-	t.Helper()
+func (ss *sessions) next(tb testing.TB) *session {
+	tb.Helper()
 	select {
 	case s := <-ss.opened:
 		return s
 	case <-time.After(10 * time.Second):
-		t.Fatal("no session within 10 s")
+		tb.Fatal("no session within 10 s")
 		return nil
 	}
 }
 
-func (s *session) wait(t testing.TB) error {
-	t.Helper()
+func (s *session) wait(tb testing.TB) error {
+	tb.Helper()
 	select {
 	case err := <-s.closed:
 		s.closed <- err
 		return err
 	case <-time.After(15 * time.Second):
-		t.Fatal("session not closed within 15 s")
+		tb.Fatal("session not closed within 15 s")
 		return nil
 	}
 }

@@ -20,8 +20,19 @@ const (
 	lingerTime = 1 // seconds that the peer gets to close its side after that
 )
 
-// errNone stands for the reason nil: the first reason given wins, nil too.
-var errNone = errors.New("front: closed without a reason")
+// Reasons that a session is told as nil: Close was called without one (the
+// first reason given wins, nil too), and the peer's end of stream.
+var (
+	errNone = errors.New("front: closed without a reason")
+	errEOF  = errors.New("front: end of stream")
+)
+
+func forSession(reason error) error {
+	if errors.Is(reason, errNone) || errors.Is(reason, errEOF) {
+		return nil
+	}
+	return reason
+}
 
 func (l Limits) withDefaults() Limits {
 	if l.MaxHalfOpen <= 0 {
@@ -47,7 +58,7 @@ func seconds(d time.Duration) int32 {
 	if d <= 0 {
 		return 0
 	}
-	return int32(min((d+time.Second-1)/time.Second, 1<<30))
+	return int32(min((d-1)/time.Second+1, 1<<30))
 }
 
 // halfOpen lists the connections that have not called SetIdle yet, oldest first.

@@ -67,7 +67,6 @@ type loops struct {
 	s    *Server
 	all  []*loop
 	turn int // loop 0 only: which loop gets the next connection
-	once sync.Once
 }
 
 // newLoops takes over the socket of ln.
@@ -103,7 +102,7 @@ func newLoops(s *Server, ln net.Listener) (engine, error) {
 	}
 	if err != nil {
 		if fd >= 0 {
-			unix.Close(fd)
+			_ = unix.Close(fd)
 		}
 		for _, l := range set.all {
 			l.listener = -1
@@ -163,7 +162,7 @@ func (l *loop) closeDescriptors() {
 	defer l.mu.Unlock()
 	for _, fd := range []*int{&l.evfd, &l.tfd, &l.listener} {
 		if *fd >= 0 {
-			unix.Close(*fd)
+			_ = unix.Close(*fd)
 		}
 		*fd = -1
 	}
@@ -171,7 +170,7 @@ func (l *loop) closeDescriptors() {
 	case l.file != nil:
 		l.file.Close()
 	case l.epfd >= 0:
-		unix.Close(l.epfd)
+		_ = unix.Close(l.epfd)
 	}
 	l.epfd = -1
 }
@@ -335,7 +334,7 @@ func (l *loop) quiesce() {
 	}
 	l.mute = true
 	if l.listener >= 0 {
-		unix.Close(l.listener)
+		_ = unix.Close(l.listener)
 		l.listener = -1
 	}
 	for _, c := range l.table {
@@ -377,7 +376,7 @@ func (l *loop) accept() {
 		}
 		remote := addrPort(sa)
 		if !l.s.admit() {
-			unix.Close(fd)
+			_ = unix.Close(fd)
 			l.s.failed(remote, errTooMany, 0)
 			continue
 		}

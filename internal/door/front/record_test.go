@@ -19,7 +19,7 @@ import (
 // itself after Go's handshake, so that it can do what Go's client does not:
 // key updates, padding, empty records, records in pieces.
 type rawClient struct {
-	t       *testing.T
+	tb      testing.TB
 	nc      net.Conn
 	out, in halfDuplex
 	piece   int // bytes per write
@@ -32,25 +32,27 @@ type halfDuplex struct {
 	iv     []byte
 }
 
-func (h *halfDuplex) setSecret(t *testing.T, secret []byte) {
+func (h *halfDuplex) setSecret(tb testing.TB, secret []byte) {
+	tb.Helper()
 	h.secret, h.seq = secret, 0
 	size := 16
 	if len(secret) > sha256.Size {
-		t.Fatal("the test expects a suite with SHA-256")
+		tb.Fatal("the test expects a suite with SHA-256")
 	}
-	block, err := aes.NewCipher(expand(t, secret, "key", size))
+	block, err := aes.NewCipher(expand(tb, secret, "key", size))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if h.aead, err = cipher.NewGCM(block); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	h.iv = expand(t, secret, "iv", 12)
+	h.iv = expand(tb, secret, "iv", 12)
 }
 
 // update is the next generation of keys, RFC 8446 section 7.2.
-func (h *halfDuplex) update(t *testing.T) {
-	h.setSecret(t, expand(t, h.secret, "traffic upd", sha256.Size))
+func (h *halfDuplex) update(tb testing.TB) {
+	tb.Helper()
+	h.setSecret(tb, expand(tb, h.secret, "traffic upd", sha256.Size))
 }
 
 func (h *halfDuplex) nonce() []byte {
@@ -63,41 +65,42 @@ func (h *halfDuplex) nonce() []byte {
 }
 
 // expand is HKDF-Expand-Label with an empty context.
-func expand(t *testing.T, secret []byte, label string, size int) []byte {
+func expand(tb testing.TB, secret []byte, label string, size int) []byte {
+	tb.Helper()
 	label = "tls13 " + label
 	info := append(binary.BigEndian.AppendUint16(nil, uint16(size)), byte(len(label)))
 	info = append(append(info, label...), 0)
 	key, err := hkdf.Expand(sha256.New, secret, string(info), size)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return key
 }
 
-func dialRaw(t *testing.T, ts *testServer, piece int) *rawClient {
-	t.Helper()
-	c := &rawClient{t: t, nc: ts.dialTCP(t), piece: piece}
+func dialRaw(tb testing.TB, ts *testServer, piece int) *rawClient {
+	tb.Helper()
+	c := &rawClient{tb: tb, nc: ts.dialTCP(tb), piece: piece}
 	config := clientTLS(tls.VersionTLS13)
 	var keys bytes.Buffer
 	config.KeyLogWriter = &keys
 	tc := tls.Client(c.nc, config)
 	if err := tc.Handshake(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if suite := tc.ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {
-		t.Fatalf("cipher suite %x", suite)
+		tb.Fatalf("cipher suite %x", suite)
 	}
 	for line := range strings.Lines(keys.String()) {
 		fields := strings.Fields(line)
 		secret, err := hex.DecodeString(fields[2])
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		switch fields[0] {
 		case "CLIENT_TRAFFIC_SECRET_0":
-			c.out.setSecret(t, secret)
+			c.out.setSecret(tb, secret)
 		case "SERVER_TRAFFIC_SECRET_0":
-			c.in.setSecret(t, secret)
+			c.in.setSecret(tb, secret)
 		}
 	}
 	return c
@@ -119,7 +122,7 @@ func (c *rawClient) send(p []byte) {
 	for len(p) > 0 {
 		n := min(len(p), c.piece)
 		if _, err := c.nc.Write(p[:n]); err != nil {
-			c.t.Fatal(err)
+			c.tb.Fatal(err)
 		}
 		p = p[n:]
 	}
@@ -131,15 +134,15 @@ func (c *rawClient) read() []byte {
 	for {
 		head := make([]byte, 5)
 		if _, err := io.ReadFull(c.nc, head); err != nil {
-			c.t.Fatal(err)
+			c.tb.Fatal(err)
 		}
 		body := make([]byte, binary.BigEndian.Uint16(head[3:]))
 		if _, err := io.ReadFull(c.nc, body); err != nil {
-			c.t.Fatal(err)
+			c.tb.Fatal(err)
 		}
 		inner, err := c.in.aead.Open(nil, c.in.nonce(), body, head)
 		if err != nil {
-			c.t.Fatal(err)
+			c.tb.Fatal(err)
 		}
 		inner = bytes.TrimRight(inner, "\x00")
 		typ := inner[len(inner)-1]
@@ -148,7 +151,7 @@ func (c *rawClient) read() []byte {
 		case typ == typeApplication:
 			return inner
 		case typ == typeHandshake && inner[0] == 24: // key_update
-			c.in.update(c.t)
+			c.in.update(c.tb)
 		}
 	}
 }

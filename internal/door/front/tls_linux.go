@@ -2,6 +2,7 @@ package front
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -49,7 +50,7 @@ func (c *conn) startHandshake() {
 
 func (h *handshake) run() {
 	if h.err = h.acquire(); h.err == nil {
-		h.err = h.c.tls.Handshake()
+		h.err = h.c.tls.Handshake() //nolint:noctx // the transport ends it
 	}
 	h.release()
 	h.c.command(cmdHandshake)
@@ -126,6 +127,9 @@ func (c *conn) handshaken() {
 		c.open()
 		c.rearm(unix.EPOLLIN)
 		c.pump() // the last bytes of the handshake may not have come alone
+		if c.stage == stageOpen {
+			trim(c.tls, 0) // of the size of the hello
+		}
 		return
 	}
 	c.stage, c.tls = stageHello, nil
@@ -169,7 +173,13 @@ func (c *conn) pump() {
 		}
 		switch {
 		case err == nil:
-		case err == errDry:
+		case errors.Is(err, errDry):
+			if n-had < trimMin/4 {
+				trim(c.tls, trimMin)
+			}
+			return
+		case errors.Is(err, io.EOF):
+			c.end(errEOF, false)
 			return
 		default:
 			c.end(err, false)

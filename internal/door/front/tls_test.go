@@ -12,9 +12,9 @@ import (
 )
 
 // withTLS runs the test on both fronts with both versions.
-func withTLS(t *testing.T, test func(t *testing.T, v variant)) {
+func withTLS(t *testing.T, test func(t tester, v variant)) {
 	t.Helper()
-	everywhere(t, func(t *testing.T, v variant) {
+	everywhere(t, func(t tester, v variant) {
 		if v.version != 0 {
 			test(t, v)
 		}
@@ -22,8 +22,8 @@ func withTLS(t *testing.T, test func(t *testing.T, v variant)) {
 }
 
 // clientHello is what a client sends first.
-func clientHello(t *testing.T, version uint16) []byte {
-	t.Helper()
+func clientHello(tb testing.TB, version uint16) []byte {
+	tb.Helper()
 	near, far := net.Pipe()
 	defer far.Close()
 	done := make(chan struct{})
@@ -33,11 +33,11 @@ func clientHello(t *testing.T, version uint16) []byte {
 	}()
 	head := make([]byte, 5)
 	if _, err := io.ReadFull(far, head); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	body := make([]byte, int(head[3])<<8|int(head[4]))
 	if _, err := io.ReadFull(far, body); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	near.Close()
 	<-done
@@ -46,8 +46,8 @@ func clientHello(t *testing.T, version uint16) []byte {
 
 // Each way not to finish a handshake has its own reason.
 func TestHandshakeFailures(t *testing.T) {
-	handshake := func(config func(v variant) *tls.Config) func(*testing.T, variant, net.Conn) {
-		return func(t *testing.T, v variant, nc net.Conn) {
+	handshake := func(config func(v variant) *tls.Config) func(tester, variant, net.Conn) {
+		return func(t tester, v variant, nc net.Conn) {
 			if err := tls.Client(nc, config(v)).Handshake(); err == nil {
 				// TLS 1.3 clients are done before the server refuses.
 				if _, err = nc.Read(make([]byte, 1)); err == nil {
@@ -56,12 +56,12 @@ func TestHandshakeFailures(t *testing.T) {
 			}
 		}
 	}
-	send := func(p string) func(*testing.T, variant, net.Conn) {
-		return func(_ *testing.T, _ variant, nc net.Conn) { _, _ = io.WriteString(nc, p) }
+	send := func(p string) func(tester, variant, net.Conn) {
+		return func(_ tester, _ variant, nc net.Conn) { _, _ = io.WriteString(nc, p) }
 	}
 	cases := []struct {
 		name, kind string
-		do         func(*testing.T, variant, net.Conn)
+		do         func(tester, variant, net.Conn)
 		closes     bool // the client closes
 	}{
 		{"untrusted", KindUntrusted, handshake(func(v variant) *tls.Config {
@@ -83,22 +83,22 @@ func TestHandshakeFailures(t *testing.T) {
 		{"plain MQTT", KindNotTLS, send("\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04dev1"), false},
 		{"plain HTTP", KindNotTLS, send("GET / HTTP/1.1\r\n\r\n"), false},
 		{"garbage", KindNotTLS, send("\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8"), false},
-		{"closed at once", KindSilent, func(*testing.T, variant, net.Conn) {}, true},
-		{"closed within the hello", KindPeerClosed, func(t *testing.T, v variant, nc net.Conn) {
+		{"closed at once", KindSilent, func(tester, variant, net.Conn) {}, true},
+		{"closed within the hello", KindPeerClosed, func(t tester, v variant, nc net.Conn) {
 			hello := clientHello(t, v.version)
 			_, _ = nc.Write(hello[:len(hello)/2])
 		}, true},
-		{"closed after the hello", KindPeerClosed, func(t *testing.T, v variant, nc net.Conn) {
+		{"closed after the hello", KindPeerClosed, func(t tester, v variant, nc net.Conn) {
 			_, _ = nc.Write(clientHello(t, v.version))
 			_, _ = nc.Read(make([]byte, 100_000))
 		}, true},
-		{"reset after the hello", KindPeerClosed, func(t *testing.T, v variant, nc net.Conn) {
+		{"reset after the hello", KindPeerClosed, func(t tester, v variant, nc net.Conn) {
 			_, _ = nc.Write(clientHello(t, v.version))
 			_, _ = nc.Read(make([]byte, 100_000))
 			_ = nc.(*net.TCPConn).SetLinger(0)
 		}, true},
 	}
-	withTLS(t, func(t *testing.T, v variant) {
+	withTLS(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		for _, tc := range cases {
@@ -132,7 +132,7 @@ func TestHandshakeFailures(t *testing.T) {
 // Clients that stop within the handshake hold nothing but their own limit;
 // not even all of the slots for handshakes keep others out.
 func TestHandshakeStalls(t *testing.T) {
-	alongside(t, func(t *testing.T, v variant) {
+	alongside(t, func(t tester, v variant) {
 		if v.version == 0 {
 			return
 		}
@@ -171,7 +171,7 @@ func (s *tap) Write(p []byte) (int, error) {
 }
 
 func TestTruncatedRecord(t *testing.T) {
-	withTLS(t, func(t *testing.T, v variant) {
+	withTLS(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		wire := &tap{Conn: ts.dialTCP(t)}
@@ -187,7 +187,7 @@ func TestTruncatedRecord(t *testing.T) {
 }
 
 func TestForgedRecord(t *testing.T) {
-	withTLS(t, func(t *testing.T, v variant) {
+	withTLS(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		wire := &tap{Conn: ts.dialTCP(t)}
@@ -198,7 +198,7 @@ func TestForgedRecord(t *testing.T) {
 		if err := ss.next(t).wait(t); err == nil {
 			t.Error("Closed(nil) after a forged record")
 		}
-		if _, err := nc.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("the client sees %v, want an alert", err)
 		}
 	})
@@ -206,7 +206,7 @@ func TestForgedRecord(t *testing.T) {
 
 // close_notify in both directions, with bytes of the application before it.
 func TestCloseNotify(t *testing.T) {
-	withTLS(t, func(t *testing.T, v variant) {
+	withTLS(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		nc := ts.dial(t).(*tls.Conn)
@@ -226,7 +226,7 @@ func TestCloseNotify(t *testing.T) {
 // A certificate is asked for and need not be trusted: what it means is the
 // business of the session.
 func TestClientCertificate(t *testing.T) {
-	withTLS(t, func(t *testing.T, v variant) {
+	withTLS(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		config := clientTLS(v.version)
@@ -243,7 +243,7 @@ func TestClientCertificate(t *testing.T) {
 
 // Sessions are resumed, and the state says so.
 func TestResumption(t *testing.T) {
-	withTLS(t, func(t *testing.T, v variant) {
+	withTLS(t, func(t tester, v variant) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open})
 		config := clientTLS(v.version)
