@@ -14,6 +14,7 @@ import (
 	"os"
 	"time"
 
+	"dunlin/internal/api/admin"
 	"dunlin/internal/things/registry"
 )
 
@@ -23,19 +24,6 @@ type certificateCmd struct {
 	Show   certificateShowCmd   `cmd:"" help:"Show a CA certificate."`
 	Verify certificateVerifyCmd `cmd:"" help:"Prove possession of its key."`
 	Delete certificateDeleteCmd `cmd:"" help:"Remove a CA certificate; devices that it signed can no longer connect."`
-}
-
-// certificate is the form of the administration surface.
-type certificate struct {
-	Name       string    `json:"name"`
-	Subject    string    `json:"subject"`
-	Thumbprint string    `json:"thumbprint"`
-	Expiry     time.Time `json:"expiry"`
-	Verified   bool      `json:"isVerified"`
-	Code       string    `json:"verificationCode,omitempty"`
-	Created    time.Time `json:"created"`
-	Updated    time.Time `json:"updated"`
-	ETag       string    `json:"etag"`
 }
 
 func certificatePath(name string) string { return "/api/certificates/" + url.PathEscape(name) }
@@ -70,7 +58,7 @@ func (c *certificateCreateCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	var made certificate
+	var made admin.Certificate
 	body := map[string]string{"certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}))}
 	if err := cl.admin(s.ctx, http.MethodPut, certificatePath(c.Name), body, &made); err != nil {
 		return err
@@ -104,7 +92,7 @@ func (c *certificateVerifyCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	var done certificate
+	var done admin.Certificate
 	switch {
 	case c.Key != "":
 		b, rerr := os.ReadFile(c.File)
@@ -131,14 +119,14 @@ func (c *certificateVerifyCmd) Run(s *session) error {
 			return err
 		}
 	default:
-		var asked certificate
-		if err := cl.admin(s.ctx, http.MethodPost, certificatePath(c.Name)+"/generateVerificationCode", nil, &asked); err != nil {
+		var asked admin.Certificate
+		if err := cl.admin(s.ctx, http.MethodPost, certificatePath(c.Name)+"/code", nil, &asked); err != nil {
 			return err
 		}
 		if s.JSON {
 			return s.printJSON(asked)
 		}
-		s.printf("Sign a certificate with the common name\n  %s\nwith the key of the CA, then: dunlin certificate verify --name %s --proof FILE\n", asked.Code, c.Name)
+		s.printf("Sign a certificate with the common name\n  %s\nwith the key of the CA, then: dunlin certificate verify --name %s --proof FILE\n", asked.VerificationCode, c.Name)
 		return nil
 	}
 	if s.JSON {
@@ -149,19 +137,19 @@ func (c *certificateVerifyCmd) Run(s *session) error {
 }
 
 // prove asks for a code, signs it and sends the proof.
-func (s *session) prove(cl *client, name string, ca *x509.Certificate, key crypto.Signer) (certificate, error) {
-	var asked certificate
-	if err := cl.admin(s.ctx, http.MethodPost, certificatePath(name)+"/generateVerificationCode", nil, &asked); err != nil {
-		return certificate{}, err
+func (s *session) prove(cl *client, name string, ca *x509.Certificate, key crypto.Signer) (admin.Certificate, error) {
+	var asked admin.Certificate
+	if err := cl.admin(s.ctx, http.MethodPost, certificatePath(name)+"/code", nil, &asked); err != nil {
+		return admin.Certificate{}, err
 	}
-	proof, err := registry.SignProof(ca, key, asked.Code, time.Now())
+	proof, err := registry.SignProof(ca, key, asked.VerificationCode, time.Now())
 	if err != nil {
-		return certificate{}, err
+		return admin.Certificate{}, err
 	}
 	return s.sendProof(cl, name, proof)
 }
 
-func (s *session) sendProof(cl *client, name string, proof []byte) (done certificate, err error) {
+func (s *session) sendProof(cl *client, name string, proof []byte) (done admin.Certificate, err error) {
 	err = cl.admin(s.ctx, http.MethodPost, certificatePath(name)+"/verify", map[string]string{"certificate": string(proof)}, &done)
 	return done, err
 }
@@ -221,7 +209,7 @@ func (*certificateListCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	list := []certificate{}
+	list := []admin.Certificate{}
 	if err := cl.admin(s.ctx, http.MethodGet, "/api/certificates", nil, &list); err != nil {
 		return err
 	}
@@ -230,7 +218,7 @@ func (*certificateListCmd) Run(s *session) error {
 	}
 	var rows [][]string
 	for _, c := range list {
-		rows = append(rows, []string{c.Name, verified(c.Verified), c.Expiry.Format(time.DateOnly), c.Thumbprint, c.Subject})
+		rows = append(rows, []string{c.Name, verified(c.Verified), c.NotAfter.Format(time.DateOnly), c.Thumbprint, c.Subject})
 	}
 	return table(s.out, []string{"NAME", "VERIFIED", "ENDS", "THUMBPRINT", "SUBJECT"}, rows)
 }
@@ -252,7 +240,7 @@ func (c *certificateShowCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	var one certificate
+	var one admin.Certificate
 	if err := cl.admin(s.ctx, http.MethodGet, certificatePath(c.Name), nil, &one); err != nil {
 		return err
 	}
@@ -264,7 +252,7 @@ func (c *certificateShowCmd) Run(s *session) error {
 		{"subject", one.Subject},
 		{"verified", verified(one.Verified)},
 		{"thumbprint", one.Thumbprint},
-		{"ends", one.Expiry.Format(time.DateOnly)},
+		{"ends", one.NotAfter.Format(time.DateOnly)},
 		{"etag", one.ETag},
 	})
 }

@@ -2,11 +2,12 @@ package cli
 
 import (
 	"bufio"
-	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"dunlin/internal/api/admin"
 )
 
 // newKey makes a random key as the instance makes them.
@@ -38,106 +41,83 @@ func (c *deviceCreateCmd) many(s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	var out *bufio.Writer
+	keys := bufio.NewWriter(io.Discard)
 	if c.KeysOut != "" {
 		// Keys are secrets; the file is made before anything is registered.
 		f, ferr := os.OpenFile(c.KeysOut, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 		if ferr != nil {
 			return ferr
 		}
-		out = bufio.NewWriterSize(f, 1<<20)
-		defer func() { err = errors.Join(err, out.Flush(), f.Close()) }()
+		keys = bufio.NewWriterSize(f, 1<<20)
+		defer func() { err = errors.Join(err, keys.Flush(), f.Close()) }()
 	}
 	started := time.Now()
-	keys := make([]string, c.Count)
-	if err := s.importAll(cl, c.Prefix, keys); err != nil {
+	done, err := s.importDevices(cl, c.Prefix, c.Count, keys)
+	if err != nil {
 		return err
-	}
-	if out != nil {
-		for i, key := range keys {
-			fmt.Fprintf(out, "%s%d %s\n", c.Prefix, i, key)
-		}
 	}
 	took := time.Since(started)
 	if s.JSON {
-		return s.printJSON(map[string]any{"created": c.Count, "first": c.Prefix + "0", "seconds": took.Seconds(), "keysFile": c.KeysOut})
-	}
-	s.printf("%s registered in %s: %s0 to %s%d.\n", count(c.Count, "device", "devices"), took.Round(time.Millisecond), c.Prefix, c.Prefix, c.Count-1)
-	if c.KeysOut != "" {
-		s.printf("Their keys are in %s.\n", c.KeysOut)
-	}
-	return nil
-}
-
-// importBatch is the largest number of devices in one call, importCalls how
-// many calls are made at a time.
-const (
-	importBatch = 100
-	importCalls = 4
-)
-
-// importAll registers prefix0, prefix1 and so on, filling in their keys. The
-// first call that fails ends it; what is registered stays.
-func (s *session) importAll(cl *client, prefix string, keys []string) error {
-	ctx, cancel := context.WithCancelCause(s.ctx)
-	defer cancel(nil)
-	progress := s.progress("devices registered", len(keys))
-	defer progress.end()
-	// The first call alone: it fetches what the others need.
-	var next atomic.Int64
-	work := func() {
-		for ctx.Err() == nil {
-			from := int(next.Add(importBatch)) - importBatch
-			if from >= len(keys) {
-				return
-			}
-			part := keys[from:min(len(keys), from+importBatch)]
-			if err := cl.importDevices(ctx, prefix, from, part); err != nil {
-				cancel(fmt.Errorf("after %d devices: %w", progress.done.Load(), err))
-				return
-			}
-			progress.done.Add(int64(len(part)))
+		err = s.printJSON(map[string]any{
+			"created": done.created, "failed": done.failed, "first": c.Prefix + "0", "seconds": took.Seconds(), "keysFile": c.KeysOut,
+		})
+	} else {
+		s.printf("%s registered in %s.\n", count(done.created, "device", "devices"), took.Round(time.Millisecond))
+		if c.KeysOut != "" {
+			s.printf("Their keys are in %s.\n", c.KeysOut)
 		}
 	}
-	if _, err := cl.info(ctx); err != nil {
-		return err
+	if done.failed > 0 {
+		return errors.Join(err, fmt.Errorf("%s not registered, the first because: %s; another --prefix avoids ids that are taken",
+			count(done.failed, "device was", "devices were"), done.firstError))
 	}
-	var workers sync.WaitGroup
-	for range importCalls {
-		workers.Go(work)
-	}
-	workers.Wait()
-	return context.Cause(ctx)
+	return err
 }
 
-// importDevices registers one batch; the numbers of its ids begin with from.
-func (c *client) importDevices(ctx context.Context, prefix string, from int, keys []string) error {
-	type entry struct {
-		ID             string `json:"id"`
-		ImportMode     string `json:"importMode"`
-		Status         string `json:"status"`
-		Authentication *proof `json:"authentication"`
+// imported is what became of many devices.
+type imported struct {
+	created, failed int
+	firstError      string
+}
+
+// importDevices has the instance make prefix0, prefix1 and so on and writes
+// their keys. The answer is a line for each and one for the whole.
+func (s *session) importDevices(cl *client, prefix string, n int, keys io.Writer) (imported, error) {
+	q := url.Values{"count": {strconv.Itoa(n)}, "prefix": {prefix}}
+	resp, err := cl.open(s.ctx, request{method: http.MethodPost, path: "/api/devices/import?" + q.Encode(), auth: "Bearer " + cl.token})
+	if err != nil {
+		return imported{}, err
 	}
-	entries := make([]entry, len(keys))
-	for i := range keys {
-		keys[i] = newKey()
-		entries[i] = entry{prefix + strconv.Itoa(from+i), "create", "enabled", &proof{Type: "sas", Key: &keyPair{keys[i], newKey()}}}
+	defer resp.Body.Close()
+	progress := s.progress("devices registered", n)
+	defer progress.end()
+	type reason struct{ Code, Message string }
+	var done imported
+	for lines := json.NewDecoder(resp.Body); ; {
+		var line struct {
+			ID, Key string
+			Created *int
+			Error   *reason
+		}
+		switch err := lines.Decode(&line); {
+		case err != nil:
+			return done, fmt.Errorf("the answer broke off after %s: %w", count(done.created, "device", "devices"), err)
+		case line.Created != nil && line.Error != nil:
+			return done, fmt.Errorf("after %s: %s (%s)", count(done.created, "device", "devices"), line.Error.Message, line.Error.Code)
+		case line.Created != nil:
+			return done, nil
+		case line.Error != nil:
+			if done.failed++; done.failed == 1 {
+				done.firstError = line.Error.Message
+			}
+		default:
+			if _, err := fmt.Fprintf(keys, "%s %s\n", line.ID, line.Key); err != nil {
+				return done, err
+			}
+			done.created++
+			progress.done.Add(1)
+		}
 	}
-	var result struct {
-		OK     bool `json:"isSuccessful"`
-		Errors []struct {
-			Device string `json:"deviceId"`
-			Text   string `json:"errorStatus"`
-		} `json:"errors"`
-	}
-	if err := c.hub(ctx, http.MethodPost, "/devices", nil, entries, &result); err != nil {
-		return err
-	}
-	if !result.OK && len(result.Errors) > 0 {
-		e := result.Errors[0]
-		return fmt.Errorf("%s: %s", e.Device, e.Text)
-	}
-	return nil
 }
 
 // progress is a line on a terminal that says how far a long command is.
@@ -177,23 +157,37 @@ func (p *progress) end() {
 }
 
 type deviceListCmd struct {
-	Top   int    `name:"top" default:"100" placeholder:"N" help:"At most so many (${default})."`
+	Top   int    `name:"top" default:"100" placeholder:"N" help:"At most so many (${default}); 0 for all."`
 	After string `name:"after" placeholder:"ID" help:"Begin behind this id."`
 }
 
 // Run lists devices in the order of their ids.
 func (c *deviceListCmd) Run(s *session) error {
-	if c.Top < 1 {
-		return usagef("--top: a number above 0")
+	if c.Top < 0 {
+		return usagef("--top: a number from 0")
 	}
 	cl, err := s.connect()
 	if err != nil {
 		return err
 	}
-	list := []device{}
-	q := url.Values{"top": {strconv.Itoa(c.Top)}}
-	if err := cl.hub(s.ctx, http.MethodGet, "/devices?"+q.Encode(), nil, nil, &list); err != nil {
-		return err
+	const page = 1000
+	list := []admin.Device{}
+	after, more := c.After, true
+	for more && (c.Top == 0 || len(list) < c.Top) {
+		n := page
+		if c.Top > 0 {
+			n = min(page, c.Top-len(list))
+		}
+		q := url.Values{"top": {strconv.Itoa(n)}, "after": {after}}
+		var part []admin.Device
+		if err := cl.admin(s.ctx, http.MethodGet, "/api/devices?"+q.Encode(), nil, &part); err != nil {
+			return err
+		}
+		list = append(list, part...)
+		more = len(part) == n
+		if len(part) > 0 {
+			after = part[len(part)-1].ID
+		}
 	}
 	if s.JSON {
 		return s.printJSON(list)
@@ -201,15 +195,21 @@ func (c *deviceListCmd) Run(s *session) error {
 	now := time.Now()
 	var rows [][]string
 	for _, d := range list {
-		auth := ""
-		if d.Authentication != nil {
-			auth = d.Authentication.Type
-		}
-		rows = append(rows, []string{d.ID, d.Status, d.ConnectionState, auth, ago(parseTime(d.LastActivityTime), now)})
+		rows = append(rows, []string{d.ID, d.Status, d.ConnectionState, d.Authentication.Type, ago(d.LastActivity, now)})
 	}
 	if len(rows) == 0 {
+		if c.After != "" {
+			s.printf("No device behind %s.\n", c.After)
+			return nil
+		}
 		s.printf("No device is registered. Register one: dunlin device create ID\n")
 		return nil
 	}
-	return table(s.out, []string{"DEVICE", "STATUS", "CONNECTION", "PROOF", "LAST ACTIVITY"}, rows)
+	if err := table(s.out, []string{"DEVICE", "STATUS", "CONNECTION", "PROOF", "LAST ACTIVITY"}, rows); err != nil {
+		return err
+	}
+	if more {
+		s.notef("There may be more: --after %s shows the next, --top 0 all.\n", after)
+	}
+	return nil
 }

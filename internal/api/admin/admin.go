@@ -55,6 +55,7 @@ func (s *server) routes() map[string]http.HandlerFunc {
 		"GET /api/info":     s.info,
 		"GET /api/events":   s.events,
 		"GET /api/problems": s.problems,
+		"GET /api/devices":  s.listDevices,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,12 +31,11 @@ type Deps struct {
 	Registerer prometheus.Registerer
 }
 
-// The limits on callers. A short request must arrive within readTimeout;
-// streams lift the limits for themselves.
+// The limits on callers.
 const (
 	headerTimeout = 10 * time.Second // TLS handshake and header, each
-	readTimeout   = 60 * time.Second
-	idleTimeout   = 2 * time.Minute // SDKs keep connections for a minute and more
+	bodyTimeout   = 30 * time.Second // for the next piece of a body
+	idleTimeout   = 2 * time.Minute  // SDKs keep connections for a minute and more
 	maxHeader     = 64 << 10
 )
 
@@ -72,7 +72,6 @@ func New(d Deps) *Server {
 		Handler:           http.HandlerFunc(s.serve),
 		TLSConfig:         d.TLS,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		// Failed handshakes and the like: anyone can cause them.
@@ -119,6 +118,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+	if r.ContentLength != 0 {
+		r.Body = &body{ReadCloser: r.Body, rc: http.NewResponseController(w)}
+	}
 	h(rec, r)
 	s.requests.WithLabelValues(surface, strconv.Itoa(rec.status)).Inc()
 	if !rec.flushed {
@@ -148,6 +150,22 @@ func (s *Server) route(r *http.Request) (surface string, h http.HandlerFunc) {
 	return "none", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "this process does not serve applications: it was started without the role api", http.StatusNotFound)
 	}
+}
+
+// body gives up on a caller that does not go on sending. A limit on the whole
+// request (http.Server.ReadTimeout) would also end long answers, whose context
+// ends with it.
+type body struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	// Where there are no deadlines (tests), there is nothing to limit.
+	_ = b.rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+	n, err := b.ReadCloser.Read(p)
+	_ = b.rc.SetReadDeadline(time.Time{})
+	return n, err
 }
 
 // recorder notes what became of a request.
