@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,24 @@ type consumer struct {
 	reader  sync.WaitGroup
 }
 
-var stampMark = []byte(`"body":{"t":`)
+// The messages name no content type, as those of the peers, so bodies come in
+// base64; the stamp stands in the first 24 bytes, which are 32 characters.
+var bodyMark = []byte(`"bodyBase64":"`)
+
+const headBytes = len(`{"t":`) + stampDigits
+
+func stampOf(line []byte) (ns int64, err error) {
+	var head [headBytes]byte
+	_, text, ok := bytes.Cut(line, bodyMark)
+	if n := base64.StdEncoding.EncodedLen(headBytes); ok && len(text) >= n {
+		if _, err := base64.StdEncoding.Decode(head[:], text[:n]); err == nil {
+			if ns, err = strconv.ParseInt(string(head[headBytes-stampDigits:]), 10, 64); err == nil {
+				return ns, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("a line without a stamp: %s", line)
+}
 
 func (h *hub) tail() (*consumer, error) {
 	c := &consumer{process: &process{name: "dunlin tail", log: &tailBuffer{}, exited: make(chan struct{})}}
@@ -68,15 +86,9 @@ func (c *consumer) read(r io.Reader) {
 			}
 			return
 		}
-		at := bytes.Index(line, stampMark)
-		if at < 0 || len(line) < at+len(stampMark)+stampDigits {
-			c.fail(fmt.Errorf("a line without a stamp: %.200s", line))
-			return
-		}
-		at += len(stampMark)
-		sent, err := strconv.ParseInt(string(line[at:at+stampDigits]), 10, 64)
+		sent, err := stampOf(line)
 		if err != nil {
-			c.fail(fmt.Errorf("a line with a bad stamp: %.200s", line))
+			c.fail(err)
 			return
 		}
 		c.seen.Add(1)

@@ -16,12 +16,12 @@ func (b *bench) slowDisk() error {
 	if err != nil {
 		return fmt.Errorf("strace is not installed (Debian: apt-get install strace): %w", errUnavailable)
 	}
-	const conns, window = 100, 1024
+	const conns, window = 50, 8192
 	h, err := b.devices(conns)
 	if err != nil {
 		return err
 	}
-	s, err := h.serve(strace, "-f", "-qq", "--seccomp-bpf", "-e", "trace=fsync,fdatasync",
+	s, err := h.serve(strace, "-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fsync,fdatasync",
 		"-e", "inject=fsync,fdatasync:delay_exit=100ms", "-e", "signal=none", "-o", "/dev/null")
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (b *bench) slowDisk() error {
 		b.report.add(figure{Case: "slowdisk", Name: fig, Unit: unit, Value: v, Target: target, AtMost: target > 0, Noise: c.noise})
 	}
 	add("in flight at the devices", "MiB", offered, 0)
-	add("growth of the server's memory", "MiB", float64(peak-before)/(1<<20), 128)
+	add("growth of the server's memory", "MiB", float64(peak-before)/(1<<20), 64)
 	add("acknowledged", "per second", float64(res.acked)/c.seconds, 0)
 	add("PUBACK p99", "ms", res.latency.quantile(0.99), 0)
 	return nil

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -87,17 +88,9 @@ func measureAll(only string, quick bool, file string) (err error) {
 		}
 	}
 	b.report = report{Time: time.Now().UTC(), Cores: b.cores, Quick: quick, Failed: map[string]string{}}
-	wanted := func(name string) bool {
-		for p := range strings.SplitSeq(only, ",") {
-			if strings.HasPrefix(name, p) {
-				return true
-			}
-		}
-		return false
-	}
 	ran := 0
 	for _, c := range cases {
-		if !wanted(c.name) {
+		if !wanted(c.name, only) {
 			continue
 		}
 		ran++
@@ -122,6 +115,18 @@ func measureAll(only string, quick bool, file string) (err error) {
 		return fmt.Errorf("%d of %d cases could not be measured", len(b.report.Failed), ran)
 	}
 	return nil
+}
+
+// wanted tells whether a case is among those asked for, by its name or, when
+// no case has that name, by the beginning of its name.
+func wanted(name, only string) bool {
+	for p := range strings.SplitSeq(only, ",") {
+		exact := slices.ContainsFunc(cases, func(c benchCase) bool { return c.name == p })
+		if name == p || (!exact && strings.HasPrefix(name, p)) {
+			return true
+		}
+	}
+	return false
 }
 
 // devices gives the hub that the cases share, with at least n devices. The

@@ -20,7 +20,7 @@ import (
 type process struct {
 	name   string
 	cmd    *exec.Cmd
-	pid    int // that of the measured program, which may be a child of cmd
+	pid    int
 	log    *tailBuffer
 	exited chan struct{}
 }
@@ -32,6 +32,7 @@ func start(name string, argv ...string) (*process, error) {
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.WaitDelay = 2 * time.Second // a child that lives on must not hold up the end
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

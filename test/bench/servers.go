@@ -99,7 +99,7 @@ func newHub(bin, dir string) (*hub, error) {
 }
 
 // serve starts the server and waits until it is ready. wrap is a command that
-// runs it, such as strace; the server is then its child.
+// becomes the server when it has made its arrangements.
 func (h *hub) serve(wrap ...string) (*server, error) {
 	addr := func(i int) string { return loopback(h.ports[i]).String() }
 	argv := append(append([]string{}, wrap...), h.bin, "serve", "--data", h.dir, "--host-name", "localhost",
@@ -111,9 +111,6 @@ func (h *hub) serve(wrap ...string) (*server, error) {
 	out, err := run(40*time.Second, h.bin, "info", "--data", h.dir, "--json", "--wait", "30s")
 	if err == nil {
 		err = json.Unmarshal(out, &h.info)
-	}
-	if err == nil && len(wrap) > 0 {
-		p.pid, err = childOf(p.pid)
 	}
 	if err != nil {
 		p.stop()
@@ -128,15 +125,6 @@ func (h *hub) serve(wrap ...string) (*server, error) {
 	pool.AppendCertsFromPEM(ca)
 	return &server{process: p, tls: loopback(h.ports[0]), plain: loopback(h.ports[1]),
 		conf: &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}}, nil
-}
-
-// childOf finds the only child of a process.
-func childOf(pid int) (int, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
 // create registers devices b-N... through the command line until there are n,
