@@ -1,0 +1,120 @@
+package iothub
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"dunlin/internal/engine/state/statetest"
+	"dunlin/internal/hub"
+	"dunlin/internal/iot"
+	"dunlin/internal/things/registry"
+	"dunlin/internal/trust/access"
+	"dunlin/internal/wire/sas"
+)
+
+type nobody struct{}
+
+func (nobody) State(iot.ID) (connected bool, since, last time.Time, known bool) { return }
+func (nobody) Kick(iot.ID, error)                                               {}
+func (nobody) Forget(iot.ID)                                                    {}
+func (nobody) Connected() int                                                   { return 0 }
+
+// bodies are what each operation takes, so that nothing but the permission can
+// be wrong with a call.
+var bodies = map[string]string{
+	"POST /devices": `[{"id":"bulk"}]`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
+}
+
+// TestPermissions calls every operation of the table with every policy, twice:
+// as the surface does, and past its own check, so that the hub must refuse.
+func TestPermissions(t *testing.T) {
+	db := statetest.SQLite(t)
+	policies, err := access.Open(t.Context(), db, access.NewHosts("hub.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg, err := registry.Open(t.Context(), registry.Deps{DB: db, Policies: policies, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}})
+	h := New(Deps{Hub: services, Logger: slog.New(slog.DiscardHandler)})
+	for _, table := range [...][]operation{operations[:], missing[:]} {
+		for i := range table {
+			op := &table[i]
+			path := strings.NewReplacer("{device}", "d", "{module}", "m").Replace(op.path)
+			for _, p := range policies.List() {
+				allowed := p.Permissions&op.need == op.need
+				what := p.Name + ": " + op.method + " " + op.path
+				call := func() *http.Request {
+					r := httptest.NewRequestWithContext(t.Context(), op.method, path+"?api-version=2021-04-12", bytes.NewBufferString(bodies[op.method+" "+op.path]))
+					r.Header.Set("Authorization", sas.Sign("hub.example", p.PrimaryKey, time.Now().Add(time.Hour), p.Name))
+					return r
+				}
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, call())
+				refused := w.Code == http.StatusUnauthorized && w.Header().Get("iothub-errorcode") == "IotHubUnauthorizedAccess" &&
+					strings.Contains(w.Body.String(), "Authorization rule '"+p.Name+"' does not allow access for '")
+				if refused == allowed || (!allowed && !refused) {
+					t.Errorf("%s: status %d %s", what, w.Code, w.Body)
+				}
+				if i := op.run; i == nil || allowed || &table[0] == &missing[0] {
+					continue
+				}
+				c := &unchecked{op: op, service: services.For(access.Principal{Name: p.Name, Permissions: p.Permissions}), r: call()}
+				if err := c.run(); iot.CodeOf(err) != iot.UnauthorizedAccess {
+					t.Errorf("%s: the hub itself answers %v", what, err)
+				}
+			}
+		}
+	}
+}
+
+// unchecked runs an operation without the checks before it.
+type unchecked struct {
+	op      *operation
+	service *hub.Service
+	r       *http.Request
+}
+
+func (c *unchecked) run() error {
+	return c.op.run(&call{
+		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), device: "d", module: "m",
+	})
+}
+
+// TestEveryOperationNamesItsTest keeps the table honest.
+func TestEveryOperationNamesItsTest(t *testing.T) {
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok {
+				tests[fn.Name.Name] = true
+			}
+		}
+	}
+	for _, table := range [...][]operation{operations[:], missing[:]} {
+		for _, op := range table {
+			if !tests[op.test] {
+				t.Errorf("%s %s names the test %s, which is not there", op.method, op.path, op.test)
+			}
+		}
+	}
+}
