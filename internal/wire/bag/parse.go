@@ -157,7 +157,7 @@ func (p *parser) text(start, end int) ([]byte, error) {
 	if i < 0 {
 		return raw, nil
 	}
-	begin, at := len(p.scratch), start
+	begin, at, high := len(p.scratch), start, byte(0)
 	for ; i >= 0; i = bytes.IndexByte(raw, '%') {
 		if len(raw)-i < 3 {
 			return nil, &SyntaxError{at + i, "percent sign without two hexadecimal digits"}
@@ -166,12 +166,15 @@ func (p *parser) text(start, end int) ([]byte, error) {
 		if hi|lo > 15 {
 			return nil, &SyntaxError{at + i, "percent sign without two hexadecimal digits"}
 		}
-		p.scratch = append(append(p.scratch, raw[:i]...), hi<<4|lo)
+		c := hi<<4 | lo
+		high |= c
+		p.scratch = append(append(p.scratch, raw[:i]...), c)
 		raw, at = raw[i+3:], at+i+3
 	}
 	p.scratch = append(p.scratch, raw...)
 	v := p.scratch[begin:len(p.scratch):len(p.scratch)]
-	if !utf8.Valid(v) {
+	// The bag is UTF-8: only what was encoded can have spoiled it.
+	if high >= utf8.RuneSelf && !utf8.Valid(v) {
 		return nil, &SyntaxError{start, "decoded text is not UTF-8"}
 	}
 	return v, nil

@@ -24,7 +24,8 @@
 // clause. Clauses are numbered as in MQTT 3.1.1; those that only MQTT 5.0 has
 // carry the prefix MQTT5. Left to the caller, because it needs state or is a
 // choice: which packets may come when and from which side, an empty client id,
-// client subscription identifiers in PUBLISH ([MQTT5-3.3.4-6], see
+// wildcards in a will topic, subscription identifiers in a client's PUBLISH
+// ([MQTT5-3.3.4-6], see
 // Properties.SubscriptionIDs), topic aliases, QoS above what is offered, and
 // whether a payload marked as text is UTF-8.
 package mqtt

@@ -11,24 +11,27 @@ const (
 	highBits = 0x8080808080808080
 )
 
-// nulls marks the zero bytes of x: some high bit is set exactly when there is
-// one.
-func nulls(x uint64) uint64 { return (x - lowBits) &^ x & highBits }
+// The checks below look at eight bytes at a time. Taking 1 from each byte sets
+// the high bit of one that is 0; bytes that have it set already are no ASCII
+// and count as bad anyway, so one test of the high bits finds both.
 
 // plainText reports whether b is all ASCII without U+0000; not so does not
 // mean that b is invalid.
 func plainText(b []byte) bool {
-	var bad uint64
-	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
-		bad |= x | nulls(x)
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c == 0 {
-			return false
+	if len(b) < 8 {
+		for _, c := range b {
+			if c == 0 || c >= utf8.RuneSelf {
+				return false
+			}
 		}
-		bad |= uint64(c)
+		return true
+	}
+	last := len(b) - 8
+	x := binary.LittleEndian.Uint64(b[last:])
+	bad := x | (x - lowBits)
+	for i := 0; i < last; i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		bad |= x | (x - lowBits)
 	}
 	return bad&highBits == 0
 }
@@ -36,17 +39,21 @@ func plainText(b []byte) bool {
 // plainTopic is plainText that has no wildcards either. The codes of # and +
 // differ in one bit, so one comparison finds both.
 func plainTopic(b []byte) bool {
-	var bad uint64
-	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
-		bad |= x | nulls(x) | nulls((x|0x0808080808080808)^0x2b2b2b2b2b2b2b2b)
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c == 0 || c == '+' || c == '#' {
-			return false
+	if len(b) < 8 {
+		for _, c := range b {
+			if c == 0 || c >= utf8.RuneSelf || c == '+' || c == '#' {
+				return false
+			}
 		}
-		bad |= uint64(c)
+		return true
+	}
+	const differ, plus = 0x0808080808080808, 0x2b2b2b2b2b2b2b2b
+	last := len(b) - 8
+	x := binary.LittleEndian.Uint64(b[last:])
+	bad := x | (x - lowBits) | ((x | differ) ^ plus - lowBits)
+	for i := 0; i < last; i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		bad |= x | (x - lowBits) | ((x | differ) ^ plus - lowBits)
 	}
 	return bad&highBits == 0
 }

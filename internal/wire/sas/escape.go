@@ -24,27 +24,30 @@ func appendEscaped(dst []byte, s, digits string) []byte {
 // unescape undoes percent-encoding once. A plus stays a plus: ids may hold it
 // and nothing here holds a space.
 func unescape(s string) (string, bool) {
-	i := strings.IndexByte(s, '%')
-	if i < 0 {
+	if strings.IndexByte(s, '%') < 0 {
 		return s, true
 	}
-	b := append(make([]byte, 0, len(s)), s[:i]...)
-	for ; i < len(s); i++ {
-		if s[i] != '%' {
-			b = append(b, s[i])
-			continue
+	var room [256]byte
+	b, ok := appendUnescaped(room[:0], s)
+	return string(b), ok
+}
+
+func appendUnescaped(dst []byte, s string) ([]byte, bool) {
+	for {
+		i := strings.IndexByte(s, '%')
+		if i < 0 {
+			return append(dst, s...), true
 		}
 		if len(s)-i < 3 {
-			return "", false
+			return dst, false
 		}
 		hi, lo := unhex(s[i+1]), unhex(s[i+2])
-		if hi > 15 || lo > 15 {
-			return "", false
+		if hi|lo > 15 {
+			return dst, false
 		}
-		b = append(b, hi<<4|lo)
-		i += 2
+		dst = append(append(dst, s[:i]...), hi<<4|lo)
+		s = s[i+3:]
 	}
-	return string(b), true
 }
 
 // unhex gives the value of a hexadecimal digit, 255 for anything else.
@@ -70,7 +73,12 @@ func normalize(s string) string {
 	if i := strings.IndexByte(host[bracket:], ':'); i >= 0 {
 		host = host[:bracket+i]
 	}
-	return strings.ToLower(host) + strings.TrimRight(path, "/")
+	path = strings.TrimRight(path, "/")
+	lower := strings.ToLower(host)
+	if lower == host && len(host)+len(path) == len(s)-start {
+		return s[start:] // as it is, without a copy
+	}
+	return lower + path
 }
 
 // hostOf tells where the host of a decoded resource stands, port included.

@@ -131,18 +131,20 @@ func parseExpiry(s string) (sec int64, detail string) {
 	return sec, ""
 }
 
+// strictBase64 takes no text whose unused bits are set.
+var strictBase64 = base64.StdEncoding.Strict()
+
 func (t *Token) decodeSignature(s string) (detail string) {
-	s, ok := unescape(s)
+	var room [64]byte
+	text, ok := appendUnescaped(room[:0], s)
 	if !ok {
 		return "sig has a % that is not followed by two hexadecimal digits"
 	}
-	// A short text may hold no more than a signature; the buffer has room for
-	// what a text of the right length can decode to.
-	if len(s) != base64.StdEncoding.EncodedLen(len(t.sig)) {
+	if len(text) != base64.StdEncoding.EncodedLen(len(t.sig)) {
 		return "sig is not the base64 text of 32 bytes (is it percent-encoded exactly once?)"
 	}
-	var buf [sha256.Size + 3]byte
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(s))
+	var buf [sha256.Size + 3]byte // what a text of that length can decode to
+	n, err := strictBase64.Decode(buf[:], text)
 	if err != nil || n != copy(t.sig[:], buf[:n]) || n != len(t.sig) {
 		return "sig is not the base64 text of 32 bytes (is it percent-encoded exactly once?)"
 	}
@@ -158,8 +160,8 @@ func (t *Token) Verify(key []byte) bool {
 		return false
 	}
 	mac := hmac.New(sha256.New, key)
-	var buf [512]byte
-	msg := append(append(append(buf[:0], t.rawResource...), '\n'), t.expiryText...)
+	msg := make([]byte, 0, len(t.rawResource)+1+len(t.expiryText))
+	msg = append(append(append(msg, t.rawResource...), '\n'), t.expiryText...)
 	if t.matches(mac, msg) {
 		return true
 	}
