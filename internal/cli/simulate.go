@@ -26,7 +26,7 @@ type simulateCmd struct {
 	Server           string `name:"server" placeholder:"HOST:PORT" group:"Hub" help:"Where MQTT is, when not on the host of the connection string and port 8883."`
 
 	Fleet       string            `name:"fleet" placeholder:"NAME" group:"Messages" help:"What kind of devices: ${fleets}."`
-	Template    string            `name:"template" placeholder:"TEXT" group:"Messages" help:"Payload with placeholders such as {{walk 18 26 0.1}}, {{n}}, {{time}}, {{device}}."`
+	Template    string            `name:"template" placeholder:"TEXT" group:"Messages" help:"Payload with placeholders such as {{walk 18 26 0.1}}, {{seq}}, {{time}}, {{device}}."`
 	TemplateIn  string            `name:"template-file" placeholder:"FILE" group:"Messages" help:"Payload from a file."`
 	Property    map[string]string `name:"property" placeholder:"NAME=VALUE" group:"Messages" help:"Application property; values are templates too. May be repeated."`
 	ContentType string            `name:"content-type" placeholder:"TYPE" group:"Messages" help:"Content type of the messages (application/json for fleets and replays)."`
