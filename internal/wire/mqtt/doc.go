@@ -25,7 +25,6 @@
 // carry the prefix MQTT5. Left to the caller, because it needs state or is a
 // choice: which packets may come when and from which side, an empty client id,
 // wildcards in a will topic, subscription identifiers in a client's PUBLISH
-// ([MQTT5-3.3.4-6], see
-// Properties.SubscriptionIDs), topic aliases, QoS above what is offered, and
-// whether a payload marked as text is UTF-8.
+// ([MQTT5-3.3.4-6], see Properties.SubscriptionIDs), topic aliases, QoS above
+// what is offered, and whether a payload marked as text is UTF-8.
 package mqtt
