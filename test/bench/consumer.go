@@ -57,7 +57,7 @@ func stampOf(line []byte) (ns int64, err error) {
 func (h *hub) tail() (*consumer, error) {
 	c := &consumer{process: &process{name: "dunlin tail", log: &tailBuffer{}, exited: make(chan struct{})}}
 	c.cmd = exec.Command(h.bin, "tail", "--json", "--from", "latest", "--data", h.dir)
-	c.cmd.Stderr = c.log
+	c.cmd.Env, c.cmd.Stderr = cleanEnv(), c.log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {

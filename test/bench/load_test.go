@@ -153,6 +153,8 @@ func TestTargetsAreMet(t *testing.T) {
 		{figure{Value: 3, Target: 2, AtMost: true}, "no"},
 		{figure{Value: 2, Target: 2, AtMost: true}, "yes"},
 		{figure{Value: 2, Target: 2}, "yes"},
+		{figure{Value: 0, AtMost: true}, "yes"},
+		{figure{Value: 1, AtMost: true}, "no"},
 	} {
 		if got := c.f.met(); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.f, got, c.want)

@@ -33,6 +33,7 @@ type benchCase struct {
 }
 
 var cases = []benchCase{
+	{"path", "publish path of one connection, in process", (*bench).path},
 	{"closed100", "closed loop, QoS 1, 150 bytes, 100 connections x 16 in flight", func(b *bench) error { return b.closed("closed100", 100, 16, false) }},
 	{"closed1000", "the same, 1,000 connections x 4 in flight", func(b *bench) error { return b.closed("closed1000", 1000, 4, false) }},
 	{"closed100tls", "closed100 over TLS", func(b *bench) error { return b.closed("closed100tls", 100, 16, true) }},
@@ -42,7 +43,7 @@ var cases = []benchCase{
 	{"paced40k", "40,000 messages per second", func(b *bench) error { return b.paced("paced40k", 40_000) }},
 	{"idle", "19,000 connections that do nothing, plain", func(b *bench) error { return b.idle("idle", false) }},
 	{"idletls", "the same over TLS", func(b *bench) error { return b.idle("idletls", true) }},
-	{"slowreader", "20 peers that never read, among 100 devices at 10,000 messages per second", (*bench).slowReader},
+	{"slowreader", "10 peers that never read, among 100 devices at 10,000 messages per second", (*bench).slowReader},
 	{"slowdisk", "a disk that takes 100 ms to sync, under a flood", (*bench).slowDisk},
 	{"registry", "a million devices: bulk load, point read, list page, authentication", (*bench).registry},
 }

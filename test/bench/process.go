@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,7 +31,7 @@ type process struct {
 func start(name string, argv ...string) (*process, error) {
 	p := &process{name: name, log: &tailBuffer{}, exited: make(chan struct{})}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = cleanEnv(), p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.WaitDelay = 2 * time.Second // a child that lives on must not hold up the end
 	if err := p.cmd.Start(); err != nil {
@@ -194,7 +195,7 @@ func (t *tailBuffer) String() string {
 func run(limit time.Duration, argv ...string) ([]byte, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Env, cmd.Stdout, cmd.Stderr = cleanEnv(), &out, &errs
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -204,6 +205,11 @@ func run(limit time.Duration, argv ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, errs.String())
 	}
 	return out.Bytes(), nil
+}
+
+// cleanEnv is the environment without settings of Dunlin's own.
+func cleanEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "DUNLIN_") })
 }
 
 var errUnavailable = errors.New("not available on this machine")

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 )
@@ -16,7 +18,7 @@ type figure struct {
 	Name    string  `json:"name"`
 	Unit    string  `json:"unit"`
 	Value   float64 `json:"value"`
-	Target  float64 `json:"target,omitempty"`
+	Target  float64 `json:"target,omitempty"`  // 0 is none, but for an upper bound
 	AtMost  bool    `json:"atMost,omitempty"`  // the target is an upper bound
 	Peer    float64 `json:"peer,omitempty"`    // the peer in the same run
 	Earlier string  `json:"earlier,omitempty"` // peers measured earlier on the same kind of machine
@@ -25,7 +27,7 @@ type figure struct {
 
 func (f figure) met() string {
 	switch {
-	case f.Target == 0:
+	case f.Target == 0 && !f.AtMost:
 		return ""
 	case f.AtMost == (f.Value <= f.Target) || f.Value == f.Target:
 		return "yes"
@@ -60,7 +62,7 @@ func (r *report) print(w io.Writer) error {
 		}
 		last = f.Case
 		target, peer := "", ""
-		if f.Target != 0 {
+		if f.Target != 0 || f.AtMost {
 			sign := "≥ "
 			if f.AtMost {
 				sign = "≤ "
@@ -75,8 +77,8 @@ func (r *report) print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	for name, text := range r.Failed {
-		fmt.Fprintf(w, "NOT MEASURED %s: %s\n", name, text)
+	for _, name := range slices.Sorted(maps.Keys(r.Failed)) {
+		fmt.Fprintf(w, "NOT MEASURED %s: %s\n", name, r.Failed[name])
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, "note:", n)

@@ -108,9 +108,15 @@ func (h *hub) serve(wrap ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := run(40*time.Second, h.bin, "info", "--data", h.dir, "--json", "--wait", "30s")
-	if err == nil {
-		err = json.Unmarshal(out, &h.info)
+	var out []byte
+	for range 30 {
+		if err = p.alive(); err != nil {
+			return nil, err
+		}
+		if out, err = run(10*time.Second, h.bin, "info", "--data", h.dir, "--json", "--wait", "1s"); err == nil {
+			err = json.Unmarshal(out, &h.info)
+			break
+		}
 	}
 	if err != nil {
 		p.stop()
