@@ -294,3 +294,43 @@ func (h countingHandler) Enabled(context.Context, slog.Level) bool  { return tru
 func (h countingHandler) Handle(context.Context, slog.Record) error { h.n.Add(1); return nil }
 func (h countingHandler) WithAttrs([]slog.Attr) slog.Handler        { return h }
 func (h countingHandler) WithGroup(string) slog.Handler             { return h }
+
+// What every socket needs costs no call each: it is inherited.
+func TestSocketOptions(t *testing.T) {
+	ss := newSessions(echo)
+	ts := start(t, variant{}, Config{Open: ss.open})
+	ts.dial(t)
+	fd := ss.next(t).c.(*conn).fd
+	for _, o := range []struct {
+		name                 string
+		level, option, value int
+	}{
+		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 300},
+	} {
+		if got, err := unix.GetsockoptInt(fd, o.level, o.option); err != nil || got != o.value {
+			t.Errorf("%s is %d (%v), want %d", o.name, got, err, o.value)
+		}
+	}
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %x (%v): child processes would inherit the socket", flags, err)
+	}
+}
+
+func TestOpenFilesLimit(t *testing.T) {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	low := unix.Rlimit{Cur: min(old.Max, 500), Max: old.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }()
+	start(t, variant{}, Config{Open: newSessions(echo).open})
+	var got unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &got); err != nil || got.Cur != old.Max {
+		t.Errorf("soft limit %d (%v), want %d", got.Cur, err, old.Max)
+	}
+}

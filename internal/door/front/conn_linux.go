@@ -51,7 +51,7 @@ type conn struct {
 	session  Session
 	left     []byte // bytes that the session has not taken
 	hs       *handshake
-	early    int64 // bytes received before the session exists; the handshake's goroutine counts
+	early    early // what came before the session; the handshake's goroutine notes it
 	deadline deadline
 
 	// any goroutine
@@ -549,7 +549,7 @@ func (c *conn) send(p []byte) bool {
 		c.failLocked(ErrSlowReader)
 		return false
 	}
-	if c.sent > 0 && len(c.pend)+len(p) > cap(c.pend) {
+	if c.sent > len(c.pend)/2 && len(c.pend)+len(p) > cap(c.pend) {
 		c.pend = c.pend[:copy(c.pend, c.pend[c.sent:])]
 		c.sent = 0
 	}

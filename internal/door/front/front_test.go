@@ -168,7 +168,7 @@ func TestLateReader(t *testing.T) {
 		ss := newSessions(echo)
 		ts := start(t, v, Config{Open: ss.open, Limits: Limits{MaxPending: 64 << 20}})
 		nc := ts.dial(t)
-		want := make([]byte, 8<<20)
+		want := make([]byte, 4<<20)
 		_, _ = rand.Read(want)
 		c := ss.next(t).c
 		for p := want; len(p) > 0; {

@@ -46,9 +46,26 @@ func (e *HandshakeError) Unwrap() error { return e.Err }
 // errTooMany is what Failed sees of a connection above Limits.MaxConns.
 var errTooMany = errors.New("front: too many connections")
 
-// explain decodes the error of a connection that has no Session yet; read is
-// the number of bytes that had come from the peer.
-func explain(err error, read int64) *HandshakeError {
+// early is what is known of a connection without a Session.
+type early struct {
+	read  int64 // bytes from the peer
+	alert uint8 // an alert that the peer sent in plain text, 0 if none
+}
+
+// note looks at what has arrived within a handshake. A client of TLS 1.3 that
+// refuses the server's certificate may send its alert in plain text when the
+// server expects encrypted records (OpenSSL does): crypto/tls then fails with
+// bad record MAC and the reason would be lost.
+func (e *early) note(p []byte) {
+	e.read += int64(len(p))
+	if n := len(p) - 7; n >= 0 && p[n] == 21 && p[n+1] == 3 && p[n+3] == 0 && p[n+4] == 2 && p[n+5] == 2 {
+		e.alert = p[n+6]
+	}
+}
+
+// explain decodes the error of a connection that has no Session yet.
+func explain(err error, seen early) *HandshakeError {
+	read := seen.read
 	e := &HandshakeError{Kind: KindOther, Reason: "TLS handshake failed", Err: err}
 	set := func(kind, reason string) *HandshakeError {
 		e.Kind, e.Reason = kind, reason
@@ -73,6 +90,9 @@ func explain(err error, read int64) *HandshakeError {
 		return set(KindFull, "refused: the limit on open connections is reached")
 	case errors.Is(err, ErrShutdown):
 		return set(KindShutdown, "the server is shutting down")
+	case seen.alert != 0:
+		e.Err = &net.OpError{Op: "remote error", Err: tls.AlertError(seen.alert)}
+		return e.alert(tls.AlertError(seen.alert).Error())
 	case errors.As(err, &header):
 		return set(KindNotTLS, notTLS(header.RecordHeader[:]))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

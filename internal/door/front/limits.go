@@ -180,7 +180,7 @@ func (b *buffers) put(p []byte) {
 // grow appends q to p, moving to a longer lent slice when needed.
 func (b *buffers) grow(p, q []byte) []byte {
 	if len(p)+len(q) > cap(p) {
-		next := append(b.get(len(p)+len(q)), p...)
+		next := append(b.get(max(len(p)+len(q), 2*len(p))), p...)
 		b.put(p)
 		p = next
 	}

@@ -78,8 +78,17 @@ func newLoops(s *Server, ln net.Listener) (engine, error) {
 	fd := -1
 	ctlErr := rc.Control(func(orig uintptr) {
 		fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0)
-		if err == nil {
-			err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		// Accepted sockets inherit the options.
+		for _, o := range [...]struct{ level, option, value int }{
+			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepAlive.Idle / time.Second)},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepAlive.Interval / time.Second)},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAlive.Count},
+		} {
+			if err == nil {
+				err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, o.level, o.option, o.value))
+			}
 		}
 	})
 	if ctlErr != nil {
@@ -255,21 +264,38 @@ func (l *loop) run() {
 		if l.over && l.live == 0 && !l.queued.Load() {
 			break // awake stays true: nobody writes to the eventfd any more
 		}
-		l.awake.Store(false)
 		if l.queued.Load() || l.outdated() {
+			l.poll(uintptr(l.epfd)) // sockets have their turn, but no waiting
+		} else {
+			l.awake.Store(false)
+			if l.queued.Load() || l.outdated() {
+				l.awake.Store(true)
+				continue
+			}
+			err := l.rc.Read(poll)
 			l.awake.Store(true)
-			continue
+			if err != nil {
+				l.collapse(err)
+				break
+			}
 		}
-		if err := l.rc.Read(poll); err != nil {
-			l.s.log.Error("connection loop ended", slog.Any("error", err))
-			break
-		}
-		l.awake.Store(true)
 		for i := range l.nev {
 			l.event(&l.events[i])
 		}
 	}
 	l.closeDescriptors()
+}
+
+// collapse ends everything when the epoll set does not work any more, which
+// should not happen.
+func (l *loop) collapse(err error) {
+	l.s.log.Error("connection loop ended", slog.Any("error", err))
+	l.quiesce()
+	for _, c := range l.table {
+		if c != nil {
+			c.end(err, true)
+		}
+	}
 }
 
 // now is the wheel's clock.
@@ -296,9 +322,9 @@ func (l *loop) event(ev *unix.EpollEvent) {
 	}
 }
 
-// commands does what other goroutines and Receive have asked for.
+// commands does what other goroutines and Receive have asked for by now.
 func (l *loop) commands() {
-	for l.queued.Load() {
+	if l.queued.Load() {
 		l.mu.Lock()
 		l.work, l.queue = l.queue, l.work[:0]
 		l.queued.Store(false)
@@ -377,7 +403,7 @@ func (l *loop) accept() {
 		remote := addrPort(sa)
 		if !l.s.admit() {
 			_ = unix.Close(fd)
-			l.s.failed(remote, errTooMany, 0)
+			l.s.failed(remote, errTooMany, early{})
 			continue
 		}
 		l.set.turn++

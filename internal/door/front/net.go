@@ -82,7 +82,7 @@ func (f *netFront) accept() {
 		remote := remoteOf(nc)
 		if !f.s.admit() {
 			nc.Close()
-			f.s.failed(remote, errTooMany, 0)
+			f.s.failed(remote, errTooMany, early{})
 			continue
 		}
 		c := newNetConn(f.s, nc, remote)
@@ -114,7 +114,7 @@ func (s *Server) ServeConn(nc net.Conn, open Opener) {
 	remote := remoteOf(nc)
 	if !s.admit() {
 		nc.Close()
-		s.failed(remote, errTooMany, 0)
+		s.failed(remote, errTooMany, early{})
 		return
 	}
 	newNetConn(s, nc, remote).run(open, nil)

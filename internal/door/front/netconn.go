@@ -23,7 +23,7 @@ type netConn struct {
 	setup    atomic.Bool
 	idle     atomic.Int32
 	last     atomic.Int32
-	early    int64 // bytes before the session exists; its goroutine only
+	early    early // what came before the session; its goroutine only
 
 	receive sync.Mutex // held during Receive
 
@@ -128,7 +128,7 @@ func (t *slotConn) Read(p []byte) (int, error) {
 	}
 	n, err := t.Conn.Read(p)
 	if t.during {
-		t.c.early += int64(n)
+		t.c.early.note(p[:n])
 	}
 	t.c.s.bytesIn.Add(int64(n))
 	return n, err

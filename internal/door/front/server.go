@@ -40,6 +40,10 @@ type Config struct {
 
 const defaultGrace = 5 * time.Second
 
+// keepAlive probes find peers that vanished although their sessions set no
+// limit.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interval: 30 * time.Second, Count: 4}
+
 // Stats are the counters of a Server since its start.
 type Stats struct {
 	Open, HalfOpen              int64 // now; half-open ones are among the open
@@ -134,11 +138,7 @@ func Listen(ctx context.Context, addr string, cfg Config) (*Server, error) {
 	if err := raiseOpenFiles(); err != nil {
 		s.log.Warn("cannot raise the limit of open files", slog.Any("error", err))
 	}
-	// Keep-alive probes find peers that vanished although their sessions set
-	// no limit; sockets inherit the setting, so that it costs no call each.
-	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 5 * time.Minute, Interval: 30 * time.Second, Count: 4,
-	}}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
 	ln, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("front: %w", err)
@@ -291,13 +291,12 @@ func (s *Server) release() {
 	}
 }
 
-// failed reports a connection without a session; read is the number of bytes
-// that its peer had sent.
-func (s *Server) failed(remote netip.AddrPort, err error, read int64) {
+// failed reports a connection without a session.
+func (s *Server) failed(remote netip.AddrPort, err error, seen early) {
 	if err == nil {
 		err = net.ErrClosed
 	}
-	e := explain(err, read)
+	e := explain(err, seen)
 	if s.cfg.TLS != nil && e.Kind != KindFull {
 		s.handshakeFailures.Add(1)
 	}

@@ -96,7 +96,7 @@ func (h *handshake) read(p []byte) (int, error) {
 		case errno == 0 && n == 0:
 			return 0, io.EOF
 		case errno == 0:
-			h.c.early += int64(n)
+			h.c.early.note(p[:n])
 			h.c.l.s.bytesIn.Add(int64(n))
 			return n, nil
 		case errno != unix.EAGAIN && errno != unix.EINTR:

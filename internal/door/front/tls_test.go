@@ -83,6 +83,11 @@ func TestHandshakeFailures(t *testing.T) {
 		{"plain MQTT", KindNotTLS, send("\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04dev1"), false},
 		{"plain HTTP", KindNotTLS, send("GET / HTTP/1.1\r\n\r\n"), false},
 		{"garbage", KindNotTLS, send("\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8"), false},
+		{"alert in plain text", KindUntrusted, func(t tester, v variant, nc net.Conn) {
+			_, _ = nc.Write(clientHello(t, v.version))
+			_, _ = nc.Read(make([]byte, 100_000))
+			_, _ = nc.Write([]byte{20, 3, 3, 0, 1, 1, 21, 3, 3, 0, 2, 2, 48})
+		}, true},
 		{"closed at once", KindSilent, func(tester, variant, net.Conn) {}, true},
 		{"closed within the hello", KindPeerClosed, func(t tester, v variant, nc net.Conn) {
 			hello := clientHello(t, v.version)
