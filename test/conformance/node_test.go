@@ -350,7 +350,7 @@ func TestNodeIdentities(t *testing.T) {
 		{name: "secondary SHA-256 thumbprint", device: "thumb256", cs: certOf("thumb256"), cert: stranger},
 		{name: "signed by a registered CA", device: "signed", cs: certOf("signed"), cert: signed},
 		{name: "module", device: "parent", module: "camera", cs: "HostName=" + host + ";DeviceId=parent;ModuleId=camera;SharedAccessKey=" + moduleKey},
-		{name: "any device with the device policy", device: "parent", cs: "HostName=" + host + ";DeviceId=parent;SharedAccessKey=" + harness.Field(s.ConnectionString("parent"), "SharedAccessKey")},
+		{name: "key", device: "parent", cs: "HostName=" + host + ";DeviceId=parent;SharedAccessKey=" + harness.Field(s.ConnectionString("parent"), "SharedAccessKey")},
 		{name: "another thumbprint", device: "thumb", cs: certOf("thumb"), cert: stranger, refused: true},
 		{name: "certificate of another device", device: "signed2", cs: certOf("signed2"), cert: signed, refused: true},
 		{name: "not signed by a registered CA", device: "signed2", cs: certOf("signed2"), cert: stranger, refused: true},

@@ -105,7 +105,7 @@ func TestRefusedConnect(t *testing.T) {
 		{"will to a foreign topic", with(func(h *device.Hello) { h.WillTopic, h.Will = "devices/other/messages/events/", []byte("x") }), "5x", ""},
 		{"MQTT 3.1", with(func(h *device.Hello) { h.Protocol, h.Level = "MQIsdp", 3 }), "1", ""},
 		{"level 3 of MQTT", with(func(h *device.Hello) { h.Level = 3 }), "1", ""},
-		{"unknown level", with(func(h *device.Hello) { h.Level = 9 }), "1", ""},
+		{"unknown level", with(func(h *device.Hello) { h.Level = 9 }), "1x", ""}, // or the form of MQTT 5
 		{"another protocol", with(func(h *device.Hello) { h.Protocol = "AMQP" }), "x1", ""},
 	}
 	for _, tt := range tests {
