@@ -195,14 +195,16 @@ func (p *peer) wantClosed() {
 	}
 }
 
-// stored gives the messages in the log of a device, decoded.
-func (s *server) stored(t *testing.T, device string) []record.Event {
+// stored waits for n messages of a device in the log and gives them decoded.
+func (s *server) stored(t *testing.T, device string, n int) []record.Event {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	var out []record.Event
 	part := ingest.Partition(device, s.log.Partitions())
-	for r, err := range s.log.Read(t.Context(), part, eventlog.ReadOptions{}) {
+	for r, err := range s.log.Read(ctx, part, eventlog.ReadOptions{Follow: n > 0}) {
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%d messages stored, want %d: %v", len(out), n, err)
 		}
 		var e record.Event
 		if err := record.Decode(bytes.Clone(r.Data), &e); err != nil {
@@ -210,6 +212,9 @@ func (s *server) stored(t *testing.T, device string) []record.Event {
 		}
 		if e.Origin.ID.Device == device {
 			out = append(out, e)
+		}
+		if len(out) == n {
+			break
 		}
 	}
 	return out

@@ -46,6 +46,10 @@ const (
 	saveBatch    = 5000
 )
 
+// neverYear is the year from which on an expiry means never: certificates
+// without an end say 9999, which does not fit into nanoseconds.
+const neverYear = 2200
+
 // Room holds the connections of this node.
 type Room struct {
 	save   Saver
@@ -103,7 +107,7 @@ func (r *Room) Enter(e *Entry, id iot.ID, k Kicker, expiry, now time.Time) {
 	if old != nil {
 		r.unschedule(old)
 	}
-	if !expiry.IsZero() {
+	if !expiry.IsZero() && expiry.Year() < neverYear {
 		e.expiry = expiry.UnixNano()
 		heap.Push(&r.expiry, e)
 		if e.index == 0 {

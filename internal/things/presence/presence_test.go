@@ -110,6 +110,9 @@ func TestExpiredTokenEndsConnection(t *testing.T) {
 		var a, b, c Entry
 		r.Enter(&a, iot.ID{Device: "late"}, late, time.Now().Add(3*time.Hour), time.Now())
 		r.Enter(&c, iot.ID{Device: "never"}, never, time.Time{}, time.Now())
+		endless := &kicked{}
+		var d Entry
+		r.Enter(&d, iot.ID{Device: "endless"}, endless, time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), time.Now())
 		r.Enter(&b, iot.ID{Device: "soon"}, soon, time.Now().Add(time.Minute), time.Now())
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
@@ -124,7 +127,7 @@ func TestExpiredTokenEndsConnection(t *testing.T) {
 		r.Leave(&b, time.Now())
 		time.Sleep(4 * time.Hour)
 		synctest.Wait()
-		if late.code() != iot.HubUnauthorized || never.reason != nil {
+		if late.code() != iot.HubUnauthorized || never.reason != nil || endless.reason != nil {
 			t.Fatalf("after four hours: late %v, never %v", late.reason, never.reason)
 		}
 	})
