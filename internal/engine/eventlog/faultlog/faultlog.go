@@ -34,6 +34,7 @@ type Log struct {
 	held    int // records whose answer is held back
 	stalled bool
 	closed  bool
+	ended   bool // deliver is gone
 	blocked map[*waiter]bool
 }
 
@@ -110,9 +111,22 @@ func (f *waiter) Ready()                   { f.l.push(answer{w: f, ready: true})
 
 func (l *Log) push(a answer) {
 	l.mu.Lock()
+	if l.ended { // an answer of a closed log
+		l.mu.Unlock()
+		a.give()
+		return
+	}
 	l.queue = append(l.queue, a)
 	l.mu.Unlock()
 	l.poke()
+}
+
+func (a answer) give() {
+	if a.ready {
+		a.w.w.Ready()
+	} else {
+		a.w.w.Durable(a.n, a.err)
+	}
 }
 
 // deliver calls the waiters, one at a time.
@@ -122,6 +136,7 @@ func (l *Log) deliver() {
 	for {
 		l.mu.Lock()
 		if len(l.queue) == 0 && l.closed {
+			l.ended = true
 			l.mu.Unlock()
 			return
 		}
@@ -169,11 +184,7 @@ func (l *Log) deliver() {
 			}
 		}
 		l.mu.Unlock()
-		if a.ready {
-			a.w.w.Ready()
-		} else {
-			a.w.w.Durable(a.n, a.err)
-		}
+		a.give()
 		for _, w := range ready {
 			w.w.Ready()
 		}

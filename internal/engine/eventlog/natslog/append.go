@@ -82,8 +82,8 @@ func (l *Log) Producer(partition int, w eventlog.Waiter) eventlog.Producer {
 func (p *producer) Append(now int64, recs [][]byte) bool {
 	l, a := p.log, &p.log.a
 	a.mu.Lock()
-	if a.stop != nil {
-		l.refuse(p, len(recs), a.stop)
+	if err := l.stopped(); err != nil {
+		l.refuse(p, len(recs), err)
 		a.mu.Unlock()
 		return true
 	}
@@ -139,6 +139,14 @@ func (p *producer) Append(now int64, recs [][]byte) bool {
 		l.send(b)
 	}
 	return ok
+}
+
+// stopped says why the log takes nothing any more. The lock is held.
+func (l *Log) stopped() error {
+	if l.a.stop == nil && l.closing.Load() {
+		return eventlog.ErrClosed
+	}
+	return l.a.stop
 }
 
 // overhead is what a commit takes besides its records.

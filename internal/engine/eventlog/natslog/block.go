@@ -35,8 +35,8 @@ const (
 	flagBits    = 3 << 62
 
 	// How long a start may look at old blocks, newest first.
-	cleanBudget = 250 * time.Millisecond // after an orderly end
-	crashBudget = 2 * time.Second
+	cleanBudget = 150 * time.Millisecond // after an orderly end
+	crashBudget = time.Second
 )
 
 // damagedDir is where originals of repaired block files go.
@@ -62,15 +62,17 @@ func (m *mender) mend() (tail bool, err error) {
 	blocks := blockFiles(dir)
 	start := time.Now()
 	mended := false
+	var buf bytes.Buffer
 	for i, name := range slices.Backward(blocks) {
 		if time.Since(start) > budget {
 			m.log.Debug("older blocks of the event log not checked at this start", "dir", dir, "blocks", i+1)
 			break
 		}
-		b, err := os.ReadFile(name)
-		if err != nil {
+		buf.Reset()
+		if err := readFile(&buf, name); err != nil {
 			return false, fmt.Errorf("cannot read the event log: %w", err)
 		}
+		b := buf.Bytes()
 		newest := i == len(blocks)-1
 		good, lost, tailLost := m.examine(b, name, newest)
 		if lost == 0 {
@@ -93,6 +95,16 @@ func (m *mender) mend() (tail bool, err error) {
 		}
 	}
 	return tail, nil
+}
+
+func readFile(dst *bytes.Buffer, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = dst.ReadFrom(f)
+	return err
 }
 
 // examine gives the sound records of a block. What a crash leaves behind the

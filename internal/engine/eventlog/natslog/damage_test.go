@@ -215,6 +215,9 @@ func TestTruncated(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		for _, keep := range []int{0, 10, 20, 59} {
 			for _, inside := range []int{0, 1, 30} {
+				if crash && (inside == 1 || keep == 20) {
+					continue // going on after a crash is slow: a thousand empty commits
+				}
 				t.Run(fmt.Sprintf("crash=%t/keep=%d+%d", crash, keep, inside), func(t *testing.T) {
 					t.Parallel()
 					dir := image(t, n, crash)
@@ -260,6 +263,9 @@ func TestLostFiles(t *testing.T) {
 			},
 			"mark": func(dir string) error { return os.WriteFile(filepath.Join(dir, "events.mark.json"), nil, 0o600) },
 		} {
+			if crash && (name == "block" || name == "empty block" || name == "blocks" || name == "sum") {
+				continue
+			}
 			t.Run(fmt.Sprintf("crash=%t/%s", crash, name), func(t *testing.T) {
 				t.Parallel()
 				dir := image(t, n, crash)

@@ -121,6 +121,17 @@ func fillDisk(t *testing.T, dir string, reserve int64) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+	// The next start finds a disk without a free byte.
+	for size := 1 << 20; size > 0; {
+		f, err := os.OpenFile(ballast, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+		f.Close()
+	}
 	l = open(t, cfg)
 	defer l.Close()
 	got = 0
@@ -136,4 +147,12 @@ func fillDisk(t *testing.T, dir string, reserve int64) {
 	if got != n {
 		t.Fatalf("%d records in the log, want %d", got, n)
 	}
+	w = eventlogtest.NewWaiter()
+	if l.Producer(0, w).Append(1, [][]byte{{1}}) {
+		t.Error("a log on a full disk does not tell producers to wait")
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	w.Wait(t, 1)
 }

@@ -5,12 +5,19 @@ import (
 	"time"
 )
 
+// lookEvery is how often the store is asked how large it is.
+const lookEvery = 5 * time.Second
+
 // keep removes what is too old, and looks after the figures and the mark.
 func (l *Log) keep() {
 	ctx := l.ctx
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var expired time.Time
+	every := lookEvery
+	if l.cfg.MaxAge > 0 {
+		every = min(every, l.cfg.MaxAge/4)
+	}
+	var looked, expired time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -18,6 +25,10 @@ func (l *Log) keep() {
 		case <-tick.C:
 		}
 		l.saveMark(false)
+		if time.Since(looked) < every {
+			continue
+		}
+		looked = time.Now()
 		info, err := l.streamInfo(ctx)
 		if err != nil {
 			continue

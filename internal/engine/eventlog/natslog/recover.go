@@ -124,7 +124,7 @@ func (l *Log) recover(ctx context.Context, info *jetstream.StreamInfo) error {
 		}
 	}
 	l.cfg.Logger.Error("the end of the event log is damaged: acknowledged records are missing; sequence numbers go on after a gap",
-		"log", l.cfg.Name, "dir", storeDir(l.cfg.Dir, l.stream), "last_commit_read", found, "last_commit_known", max(last, m.Commit))
+		"log", l.cfg.Name, "stream", l.stream, "dir", l.cfg.Dir, "last_commit_read", found, "last_commit_known", max(last, m.Commit))
 	return l.fill(ctx, last, target, heads)
 }
 
