@@ -43,7 +43,7 @@ var cases = []benchCase{
 	{"paced40k", "40,000 messages per second", func(b *bench) error { return b.paced("paced40k", 40_000) }},
 	{"idle", "19,000 connections that do nothing, plain", func(b *bench) error { return b.idle("idle", false) }},
 	{"idletls", "the same over TLS", func(b *bench) error { return b.idle("idletls", true) }},
-	{"slowreader", "10 peers that never read, among 100 devices at 10,000 messages per second", (*bench).slowReader},
+	{"slowreader", "4 peers that never read, among 100 devices at 10,000 messages per second", (*bench).slowReader},
 	{"slowdisk", "a disk that takes 100 ms to sync, under a flood", (*bench).slowDisk},
 	{"registry", "a million devices: bulk load, point read, list page, authentication", (*bench).registry},
 }
