@@ -180,7 +180,12 @@ func (p *peer) want(b []byte) {
 	p.t.Helper()
 	got := make([]byte, len(b))
 	if n, err := io.ReadFull(p.nc, got); err != nil || !bytes.Equal(got, b) {
-		p.t.Fatalf("got % x (%v), want % x", got[:n], err, b)
+		at := 0
+		for at < n && got[at] == b[at] {
+			at++
+		}
+		p.t.Fatalf("got %d of %d bytes (%v), from byte %d on % x, want % x", n, len(b), err, at,
+			got[at:min(n, at+16)], b[at:min(len(b), at+16)])
 	}
 }
 

@@ -271,20 +271,23 @@ func TestFailedCommitAcknowledgesNothing(t *testing.T) {
 // stop reading, others stay as they are, and everything is acknowledged in
 // order once the log goes on.
 func TestStalledLogHoldsOffTheDevice(t *testing.T) {
+	stalled := make(chan struct{})
 	log := faultlog.Wrap(newLog(t), func(number, _, _ int) faultlog.Verdict {
+		if number == 0 {
+			close(stalled)
+		}
 		return faultlog.Verdict{Stall: number == 0}
 	})
 	s := start(t, log)
 	p := s.connected(t, nil)
 	const total = 40_000
-	go func() {
-		var b []byte
-		payload := bytes.Repeat([]byte("x"), 200)
-		for i := range total {
-			b = append(b, publishPacket(t, "devices/d/messages/events/", 1, uint16(i%65535+1), payload)...)
-		}
-		p.nc.Write(b) //nolint:errcheck // the reader sees what is missing
-	}()
+	var b []byte
+	payload := bytes.Repeat([]byte("x"), 200)
+	for i := range total {
+		b = append(b, publishPacket(t, "devices/d/messages/events/", 1, uint16(i%65535+1), payload)...)
+	}
+	go p.nc.Write(b) //nolint:errcheck // the reader sees what is missing
+	<-stalled
 	p.nc.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
 	if n, err := p.nc.Read(make([]byte, 4)); err == nil {
 		t.Fatalf("%d bytes acknowledged by a stalled log", n)
