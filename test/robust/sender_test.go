@@ -72,13 +72,10 @@ func (s *sender) connection(ctx context.Context, stop <-chan struct{}) (done boo
 	}
 	acks := make(chan result, s.window)
 	go func() {
+		defer close(acks)
 		for {
 			p, err := c.Receive(time.Minute)
-			select {
-			case acks <- result{p, err}:
-			case <-ctx.Done():
-				return
-			}
+			acks <- result{p, err}
 			if err != nil {
 				return
 			}
@@ -86,10 +83,7 @@ func (s *sender) connection(ctx context.Context, stop <-chan struct{}) (done boo
 	}()
 	defer func() { // let the reader end
 		c.Close()
-		for r := range acks {
-			if r.err != nil {
-				return
-			}
+		for range acks { //nolint:revive // until it is closed
 		}
 	}()
 	for {
