@@ -288,3 +288,47 @@ func TestLostFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestDamageWhileOpen changes an old block behind the back of a running log:
+// readers report it and go on.
+func TestDamageWhileOpen(t *testing.T) {
+	const n, victim = 200, 20
+	for name, at := range map[string]func(t *testing.T, file string, body int) int{
+		"body":   func(_ *testing.T, _ string, body int) int { return body + 20 },
+		"length": func(t *testing.T, f string, body int) int { return recordStart(t, f, body) + 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// The limit makes blocks of 32 kB.
+			cfg := Config{Dir: t.TempDir(), Gap: -1, MaxBytes: 127_000}
+			l := open(t, cfg)
+			fillOne(t, l, 0, n)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = open(t, cfg)
+			defer l.Close()
+			file, body := find(t, cfg.Dir, victim)
+			blocks := blockFiles(msgsDir(cfg.Dir))
+			if len(blocks) < 3 || file != blocks[0] {
+				t.Fatalf("record %d is in %s of %d blocks", victim, file, len(blocks))
+			}
+			change(t, file, at(t, file, body), flip)
+			res := readAll(t, l)
+			t.Logf("%d of %d records: %v", len(res.seen), n, res.damage)
+			if res.seen[victim] || len(res.damage) == 0 || res.damage[0].File != file {
+				t.Errorf("the damaged record was read (%t), or not reported: %v", res.seen[victim], res.damage)
+			}
+			if name == "body" && len(res.seen) != n-1 {
+				t.Errorf("%d records can be read, want %d", len(res.seen), n-1)
+			}
+			if first, _ := firstOfBlock(blocks[1]); len(res.seen) < n-int(first)+victim {
+				t.Errorf("%d records can be read: more than the rest of the block is lost", len(res.seen))
+			}
+			fillOne(t, l, n, 2)
+			if after := readAll(t, l); len(after.seen) != len(res.seen)+2 {
+				t.Errorf("%d records after two more, want %d", len(after.seen), len(res.seen)+2)
+			}
+		})
+	}
+}

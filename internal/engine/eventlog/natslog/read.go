@@ -238,7 +238,12 @@ func (r *reader) jumped(ctx context.Context, seq uint64) bool {
 	if info.State.FirstSeq >= seq {
 		r.want, r.bad = -1, nil
 	} else {
-		r.damaged(max(r.pos, info.State.FirstSeq), fmt.Sprintf("commits %d to %d are missing", max(r.pos, info.State.FirstSeq), seq-1))
+		first := max(r.pos, info.State.FirstSeq)
+		detail := fmt.Sprintf("commits %d to %d are missing", first, seq-1)
+		if first == seq-1 {
+			detail = fmt.Sprintf("commit %d is missing", first)
+		}
+		r.damaged(first, detail)
 	}
 	r.goTo(seq)
 	return true
