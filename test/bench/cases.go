@@ -26,11 +26,11 @@ func (f closedFigures) perSecond() float64 {
 	return float64(f.res.acked) / f.cost.seconds
 }
 
-func (b *bench) closedLoop(s *server, logins []login, window int, overTLS bool) (f closedFigures, err error) {
+func (b *bench) closedLoop(name string, s *server, logins []login, window int, overTLS bool) (f closedFigures, err error) {
 	var m *meter
 	l := load{
 		addr: s.plain, logins: logins, window: window, warm: b.warm, measure: b.window,
-		opened: func() { m = measure(s.process) },
+		opened: func() { m = measure(s.process); b.profile.begin(name, s, b.window) },
 		closed: func() {
 			f.cost = m.end(b.cores)
 			f.rss, f.peak = s.memory()
@@ -55,14 +55,14 @@ func (b *bench) closed(name string, conns, window int, overTLS bool) error {
 	if err != nil {
 		return err
 	}
-	ours, err := b.closedLoop(s, h.logins(conns), window, overTLS)
+	ours, err := b.closedLoop(name, s, h.logins(conns), window, overTLS)
 	s.stop()
 	if err != nil {
 		return err
 	}
 	var peer closedFigures
 	if s, err := mosquitto(b.dir); err == nil {
-		peer, err = b.closedLoop(s, anonymous(conns), window, overTLS)
+		peer, err = b.closedLoop(name, s, anonymous(conns), window, overTLS)
 		s.stop()
 		if err != nil {
 			return fmt.Errorf("mosquitto: %w", err)
@@ -132,7 +132,11 @@ func (b *bench) paced(name string, rate int) error {
 	var c cost
 	l := load{
 		addr: s.plain, logins: logins, rate: rate, warm: b.warm, measure: b.window,
-		opened: func() { m = measure(s.process, tail.process); tail.window(true) },
+		opened: func() {
+			m = measure(s.process, tail.process)
+			tail.window(true)
+			b.profile.begin(name, s, b.window)
+		},
 		closed: func() { c = m.end(b.cores); tail.window(false) },
 	}
 	res, err := l.run()
@@ -182,14 +186,14 @@ func (b *bench) idle(name string, overTLS bool) error {
 	if err != nil {
 		return err
 	}
-	ours, err := b.hold(s, h.logins(n), overTLS)
+	ours, err := b.hold(name, s, h.logins(n), overTLS)
 	s.stop()
 	if err != nil {
 		return err
 	}
 	var peer idleFigures
 	if s, err := mosquitto(b.dir); err == nil {
-		peer, err = b.hold(s, anonymous(n), overTLS)
+		peer, err = b.hold(name, s, anonymous(n), overTLS)
 		s.stop()
 		if err != nil {
 			return fmt.Errorf("mosquitto: %w", err)
@@ -217,7 +221,7 @@ type idleFigures struct {
 }
 
 // hold opens all connections, lets the server come to rest and looks at it.
-func (b *bench) hold(s *server, logins []login, overTLS bool) (f idleFigures, err error) {
+func (b *bench) hold(name string, s *server, logins []login, overTLS bool) (f idleFigures, err error) {
 	connects := make([][]byte, len(logins)) // tokens are made before the window
 	for i, l := range logins {
 		connects[i] = connectPacket(l)
@@ -237,6 +241,7 @@ func (b *bench) hold(s *server, logins []login, overTLS bool) (f idleFigures, er
 			}
 		}
 	}()
+	b.profile.begin(name, s, b.window)
 	m := measure(s.process)
 	parallel(len(logins), 16, func(i int) {
 		// A few source addresses, so that ports do not run out.

@@ -23,6 +23,7 @@ type bench struct {
 	warm     time.Duration
 	window   time.Duration
 	report   report
+	profile  profiler
 	hub      *hub // with idleDevices devices; made when the first case needs it
 }
 
@@ -52,6 +53,7 @@ func main() {
 	only := flag.String("only", "", "measure only the cases whose names `begin` so (several with commas)")
 	quick := flag.Bool("quick", false, "a smoke test: short windows, few connections")
 	file := flag.String("json", "bin/bench.json", "write the figures to this `file`; empty for none")
+	profiles := flag.String("profile", "", "write CPU profiles of the server to this `directory`")
 	list := flag.Bool("list", false, "list the cases and stop")
 	flag.Parse()
 	if *list {
@@ -60,13 +62,13 @@ func main() {
 		}
 		return
 	}
-	if err := measureAll(*only, *quick, *file); err != nil {
+	if err := measureAll(*only, *quick, *file, *profiles); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measureAll(only string, quick bool, file string) (err error) {
+func measureAll(only string, quick bool, file, profiles string) (err error) {
 	// Children are killed with the thread that started them, so one thread
 	// starts them all and stays.
 	runtime.LockOSThread()
@@ -79,6 +81,7 @@ func measureAll(only string, quick bool, file string) (err error) {
 		bin: os.Getenv("DUNLIN_BIN"), dir: dir, cores: runtime.NumCPU(), quick: quick,
 		warm: 700 * time.Millisecond, window: 3 * time.Second,
 	}
+	b.profile.dir = profiles
 	if quick {
 		b.warm, b.window = 300*time.Millisecond, time.Second
 	}
@@ -96,7 +99,7 @@ func measureAll(only string, quick bool, file string) (err error) {
 		}
 		ran++
 		fmt.Fprintf(os.Stderr, "%s %s: %s\n", time.Now().Format("15:04:05"), c.name, c.about)
-		if err := c.run(b); err != nil {
+		if err := errors.Join(c.run(b), b.profile.end()); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", c.name, err)
 			b.report.Failed[c.name] = err.Error()
 		}

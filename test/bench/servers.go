@@ -31,6 +31,7 @@ import (
 type server struct {
 	*process
 	plain, tls netip.AddrPort
+	metrics    netip.AddrPort // the peer has none
 	conf       *tls.Config
 }
 
@@ -129,7 +130,7 @@ func (h *hub) serve(wrap ...string) (*server, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	return &server{process: p, tls: loopback(h.ports[0]), plain: loopback(h.ports[1]),
+	return &server{process: p, tls: loopback(h.ports[0]), plain: loopback(h.ports[1]), metrics: loopback(h.ports[3]),
 		conf: &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}}, nil
 }
 
