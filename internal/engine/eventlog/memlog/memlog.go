@@ -38,16 +38,18 @@ type record struct {
 type Log struct {
 	s       *Store
 	maxHeld int
-	done    sync.WaitGroup
-	closed  chan struct{}
+	closed  chan struct{} // Close has begun
+	done    chan struct{} // and settle has ended
 	kick    chan struct{} // capacity 1
 
 	// under s.mu
-	ended   bool
-	stalled bool
-	held    int
-	queue   []settle
-	blocked []*producer
+	ended    bool
+	stalled  bool
+	held     int
+	queue    []settle
+	blocked  []*producer
+	late     int // calls of waiters after the end
+	lateDone *sync.Cond
 }
 
 type settle struct {
@@ -77,8 +79,9 @@ func (s *Store) Open(cfg Config) *Log {
 	if cfg.MaxHeld == 0 {
 		cfg.MaxHeld = 8 << 20
 	}
-	l := &Log{s: s, maxHeld: cfg.MaxHeld, closed: make(chan struct{}), kick: make(chan struct{}, 1)}
-	l.done.Go(l.settle)
+	l := &Log{s: s, maxHeld: cfg.MaxHeld, closed: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1)}
+	l.lateDone = sync.NewCond(&s.mu)
+	go l.settle() // Close waits for it
 	return l
 }
 
@@ -122,7 +125,15 @@ func (p *producer) Append(now int64, recs [][]byte) bool {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	if l.ended {
-		l.done.Go(func() { p.w.Durable(len(recs), eventlog.ErrClosed) })
+		l.late++
+		n := len(recs)
+		go func() { // Close waits for it
+			p.w.Durable(n, eventlog.ErrClosed)
+			l.s.mu.Lock()
+			defer l.s.mu.Unlock()
+			l.late--
+			l.lateDone.Broadcast()
+		}()
 		return true
 	}
 	q := settle{p: p, n: len(recs)}
@@ -142,6 +153,7 @@ func (p *producer) Append(now int64, recs [][]byte) bool {
 
 // settle makes records visible and tells their waiters.
 func (l *Log) settle() {
+	defer close(l.done)
 	for {
 		ending := false
 		select {
@@ -261,8 +273,7 @@ func (l *Log) Read(ctx context.Context, partition int, o eventlog.ReadOptions) i
 			default:
 				select {
 				case <-wake:
-				case <-l.closed:
-					l.done.Wait()
+				case <-l.done:
 				case <-ctx.Done():
 				}
 			}
@@ -283,6 +294,11 @@ func (l *Log) Close() error {
 		close(l.closed)
 	}
 	l.s.mu.Unlock()
-	l.done.Wait()
+	<-l.done
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	for l.late > 0 {
+		l.lateDone.Wait()
+	}
 	return nil
 }

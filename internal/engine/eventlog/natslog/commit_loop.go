@@ -247,11 +247,16 @@ func (l *Log) refuse(p *producer, n int, err error) {
 	l.m.failed.Add(float64(n))
 	if l.ended {
 		// The committer is gone. Calls still come one at a time.
-		l.late.Go(func() {
+		l.late++
+		go func() { // Close waits for it
 			l.lateMu.Lock()
-			defer l.lateMu.Unlock()
 			p.w.Durable(n, err)
-		})
+			l.lateMu.Unlock()
+			l.a.mu.Lock()
+			defer l.a.mu.Unlock()
+			l.late--
+			l.lateDone.Broadcast()
+		}()
 		return
 	}
 	b := l.a.pool.get()

@@ -63,15 +63,16 @@ type Log struct {
 	marked uint64 // commit of the last mark; the keeper's own
 
 	// under a.mu
-	settled []*batch
-	ended   bool // the committer is gone
+	settled  []*batch
+	ended    bool       // the committer is gone
+	late     int        // calls of waiters after that
+	lateDone *sync.Cond // one has returned
 
 	// the committer's own
 	readyBuf []*producer
 	warned   map[string]int64
 
-	late   sync.WaitGroup
-	lateMu sync.Mutex
+	lateMu sync.Mutex // makes calls of waiters come one at a time
 
 	firstMu sync.Mutex
 	firstOf uint64 // commit that firsts belongs to
@@ -106,6 +107,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		// So that the first append finds that the gap has passed.
 		lastSent: -int64(time.Hour),
 	}
+	l.lateDone = sync.NewCond(&l.a.mu)
 	l.m, err = newMetrics(cfg.Registerer, cfg.Name, func() float64 {
 		l.a.mu.Lock()
 		defer l.a.mu.Unlock()
@@ -394,6 +396,10 @@ func (l *Log) Close() error {
 		l.disconnect()
 		l.m.close()
 	})
-	l.late.Wait()
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	for l.late > 0 {
+		l.lateDone.Wait()
+	}
 	return l.closeErr
 }
