@@ -1,4 +1,6 @@
 -- +goose Up
+-- No WITHOUT ROWID here: its inner pages would hold whole rows, and a million
+-- devices would need a tree of six levels instead of two of three.
 CREATE TABLE device (
     id            TEXT NOT NULL PRIMARY KEY,
     generation    BIGINT NOT NULL,   -- generation id: 100 ns since year 1 when it was made, never used twice
@@ -17,7 +19,7 @@ CREATE TABLE device (
     connected     SMALLINT NOT NULL,
     connected_at  BIGINT NOT NULL,   -- last change of connected
     active_at     BIGINT NOT NULL    -- last activity
-) WITHOUT ROWID;
+);
 CREATE TABLE module (
     device        TEXT NOT NULL,
     id            TEXT NOT NULL,
@@ -33,7 +35,7 @@ CREATE TABLE module (
     connected_at  BIGINT NOT NULL,
     active_at     BIGINT NOT NULL,
     PRIMARY KEY (device, id)
-) WITHOUT ROWID;
+);
 CREATE TABLE authority (
     name          TEXT NOT NULL PRIMARY KEY,
     etag          TEXT NOT NULL,
