@@ -123,7 +123,7 @@ func (l *Log) recover(ctx context.Context, info *jetstream.StreamInfo) error {
 			target += margin
 		}
 	}
-	l.cfg.Logger.Error("the end of the event log is damaged: acknowledged records are missing; sequence numbers go on after a gap",
+	l.cfg.Logger.Error("the end of the event log is damaged: acknowledged records are missing and sequence numbers go on after a gap; restore the data directory from a backup if these records are needed",
 		"log", l.cfg.Name, "stream", l.stream, "dir", l.cfg.Dir, "last_commit_read", found, "last_commit_known", max(last, m.Commit))
 	return l.fill(ctx, last, target, heads)
 }
