@@ -45,7 +45,7 @@ func asNobody(t *testing.T, args ...string) *exec.Cmd {
 // openDir is a directory that nobody may write in.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dunlin-nobody-")
+	dir, err := os.MkdirTemp("", "dunlin-nobody-") //nolint:usetesting // t.TempDir is below directories that only this user may enter
 	if err != nil {
 		t.Fatal(err)
 	}

