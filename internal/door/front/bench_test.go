@@ -2,6 +2,7 @@ package front
 
 import (
 	"io"
+	"net"
 	"testing"
 )
 
@@ -75,5 +76,27 @@ func BenchmarkThroughput(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "msgs/s")
+	})
+}
+
+// A connection made, used once and closed by the client.
+func BenchmarkConnect(b *testing.B) {
+	onEach(b, func(b bencher, v variant) {
+		ts := start(b, v, Config{Open: newSessions(echo).open})
+		got := make([]byte, 4)
+		for b.Loop() {
+			nc, err := net.Dial("tcp", ts.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = nc.(*net.TCPConn).SetLinger(0) // leaves no port in TIME-WAIT
+			stream := ts.wrap(b, nc)
+			_, _ = stream.Write(got)
+			if _, err := io.ReadFull(stream, got); err != nil {
+				b.Fatal(err)
+			}
+			clear(got)
+			nc.Close()
+		}
 	})
 }

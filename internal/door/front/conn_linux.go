@@ -443,11 +443,13 @@ func (c *conn) destroy() {
 
 // tell calls Closed once Conn.Go has ended, and lets go of c.
 func (c *conn) tell() {
-	if !c.told && c.jobs.Load() == 0 {
+	c.wmu.Lock()
+	busy, reason := c.jobs.Load() > 0, c.reason
+	c.wmu.Unlock()
+	if !c.told && !busy {
 		c.told = true
 		c.l.s.bufs.put(c.left)
 		c.left = nil
-		reason := c.reason // nobody changes it any more: it is set
 		if c.session != nil {
 			c.session.Closed(forSession(reason))
 			c.session = nil
@@ -631,10 +633,13 @@ func (c *conn) Resume() {
 }
 
 func (c *conn) Go(fn func()) {
+	c.wmu.Lock() // tell looks at jobs under it
 	if c.ending.Load() {
+		c.wmu.Unlock()
 		return
 	}
 	c.jobs.Add(1)
+	c.wmu.Unlock()
 	if !c.l.s.spawn(func() {
 		fn()
 		if c.jobs.Add(-1) == 0 {

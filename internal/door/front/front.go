@@ -32,17 +32,25 @@ type Session interface {
 // Conn is the socket side of one connection. Its methods may be called by any
 // goroutine, after the end as well (then they do nothing), and never block.
 type Conn interface {
-	// Write sends p or keeps a copy until the socket takes it. A peer that
-	// leaves more than Limits.MaxPending unread is closed with ErrSlowReader.
+	// Write sends p or keeps a copy until the socket takes it. What is written
+	// during Receive goes out in one piece after it. A peer that leaves more
+	// than Limits.MaxPending unread is closed with ErrSlowReader; the length of
+	// a single Write does not matter when nothing else waits.
 	Write(p []byte)
-	// Close sends what is pending, as far as the peer takes it within a
-	// short time, then closes. The first reason given wins.
+	// Close sends what is pending, as far as the peer takes it within two
+	// seconds, then closes; later Writes do nothing. The first reason given
+	// wins. Receive is not called any more once Close was called by the
+	// session; Closed follows, never from within Close.
 	Close(reason error)
-	// Pause stops Receive (and reading from the socket); Resume goes on.
-	// Pauses do not count: one Resume undoes any number of them.
+	// Pause stops Receive (and reading from the socket, after what is being
+	// read); Resume goes on, and shows again what was left. A Receive that runs
+	// is not waited for. Pauses do not count: one Resume undoes any number of
+	// them. The idle limit does not count the time of a pause.
 	Pause()
 	Resume()
-	// Go runs fn in its own goroutine; Receive is not called until it is done.
+	// Go runs fn in its own goroutine; neither Receive nor Closed is called
+	// until it is done, although the socket may be closed meanwhile. What
+	// Receive left is shown again then.
 	Go(fn func())
 	// SetIdle closes the connection with ErrIdle when nothing has arrived for
 	// d. It replaces the limit on the time to the first packet, and a later
@@ -55,7 +63,7 @@ type Conn interface {
 }
 
 // Opener makes the session of a new connection, after the TLS handshake if
-// there is one. It must not block.
+// there is one. It must not block, nor return nil: to refuse, call c.Close.
 type Opener func(c Conn) Session
 
 // Limits bounds what peers can make the front hold.

@@ -432,6 +432,29 @@ func TestHalfOpenFlood(t *testing.T) {
 	})
 }
 
+// The oldest connection that is not set up goes for a new one.
+func TestHalfOpenOldest(t *testing.T) {
+	everywhere(t, func(t tester, v variant) {
+		ss := newSessions(echo)
+		ss.noIdle = true
+		ts := start(t, v, Config{Open: ss.open, Limits: Limits{MaxHalfOpen: 2}})
+		ts.dial(t)
+		first := ss.next(t)
+		ts.dial(t)
+		second := ss.next(t)
+		first.c.SetIdle(0) // set up: not one of them
+		ts.dial(t)
+		third := ss.next(t)
+		ts.dial(t)
+		if err := second.wait(t); !errors.Is(err, ErrHalfOpen) {
+			t.Errorf("Closed(%v)", err)
+		}
+		if len(first.closed)+len(third.closed) > 0 {
+			t.Error("another connection was closed")
+		}
+	})
+}
+
 // Conn.Go keeps Receive and Closed away, and what was left is shown after it.
 func TestGo(t *testing.T) {
 	everywhere(t, func(t tester, v variant) {
