@@ -84,14 +84,12 @@ type batch struct {
 	keys [][]byte
 }
 
-// runImport reads one batch while the one before is being written.
+// runImport makes batch after batch. What stands before a line that cannot be
+// read is made too.
 func (s *server) runImport(ctx context.Context, next func(b *batch) error, lines *json.Encoder, sum *importSummary) error {
 	for {
 		var b batch
 		end := next(&b)
-		if end != nil && !errors.Is(end, io.EOF) {
-			return end
-		}
 		if len(b.ids) > 0 {
 			done, err := s.service().Import(ctx, b.ids, b.keys)
 			if err != nil {
@@ -101,8 +99,11 @@ func (s *server) runImport(ctx context.Context, next func(b *batch) error, lines
 				return err
 			}
 		}
-		if end != nil {
+		if errors.Is(end, io.EOF) {
 			return nil
+		}
+		if end != nil {
+			return end
 		}
 	}
 }
