@@ -118,7 +118,7 @@ func (a *App) room(name string) *slog.Logger { return a.logger.With(slog.String(
 func (a *App) warn(text string) {
 	if text != "" {
 		a.warnings = append(a.warnings, text)
-		a.logger.Warn(text)
+		a.logger.Warn("not as configured", slog.String("detail", text))
 	}
 }
 
@@ -318,7 +318,7 @@ func (a *App) renewCertificates(ctx context.Context) error {
 }
 
 // Info says how clients reach the instance.
-func (a *App) Info(ctx context.Context) (admin.Info, error) {
+func (a *App) Info(context.Context) (admin.Info, error) {
 	host := a.cfg.HostName
 	httpsPort := portOf(a.httpsOn.Addr())
 	i := admin.Info{
@@ -328,7 +328,7 @@ func (a *App) Info(ctx context.Context) (admin.Info, error) {
 		Console:  "https://" + net.JoinHostPort(host, httpsPort) + "/",
 		Hub:      admin.HubInfo{Name: a.cfg.HubName, ConnectionStrings: map[string]string{}},
 		EventHub: admin.EventHubInfo{Name: a.cfg.HubName, Partitions: a.log.Partitions()},
-		Admin:    admin.AdminInfo{Token: a.token},
+		Admin:    admin.AccessInfo{Token: a.token},
 		Version:  a.version,
 		PID:      os.Getpid(),
 		DataDir:  a.data.path,
@@ -346,10 +346,7 @@ func (a *App) Info(ctx context.Context) (admin.Info, error) {
 	if a.metricsOn != nil {
 		i.Metrics = "http://" + dialAddr(a.metricsOn.Addr()) + "/metrics"
 	}
-	keys, err := a.rooms.policyKeys(ctx)
-	if err != nil {
-		return admin.Info{}, err
-	}
+	keys := a.rooms.policyKeys()
 	for name, key := range keys {
 		i.Hub.ConnectionStrings[name] = "HostName=" + host + ";SharedAccessKeyName=" + name + ";SharedAccessKey=" + key
 	}

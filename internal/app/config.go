@@ -180,7 +180,7 @@ func secret(key, value string) (string, error) {
 		return strings.TrimSpace(string(b)), nil
 	}
 	if name, ok := strings.CutPrefix(value, "env:"); ok {
-		v, ok := os.LookupEnv(name) //nolint:forbidigo // the setting says so
+		v, ok := os.LookupEnv(name)
 		if !ok {
 			return "", fmt.Errorf("%s: the environment has no variable %s", key, name)
 		}

@@ -35,9 +35,7 @@ func TestDefaultIsValid(t *testing.T) {
 
 // The key in the file, the flag and the variable must be one name.
 func TestOneNamePerSetting(t *testing.T) {
-	typ := reflect.TypeFor[Config]()
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range reflect.TypeFor[Config]().Fields() {
 		if f.Tag.Get("kong") == "-" {
 			continue
 		}

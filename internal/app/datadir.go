@@ -125,8 +125,7 @@ func readPID(f *os.File) int {
 }
 
 func unwritable(path string, err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return fmt.Errorf("the data directory %s cannot be written (%w): give the user that runs dunlin write permission, or choose another directory with --data", path, err)

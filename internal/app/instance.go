@@ -68,7 +68,7 @@ func lockIsFree(dir string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close() //nolint:errcheck // and with it the lock
+	defer f.Close() // and with it the lock
 	switch err := tryLock(f); {
 	case err == nil:
 		return true, nil
@@ -120,7 +120,7 @@ func (d *dataDir) removeInstance() error {
 
 func randomBytes(n int) []byte {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // never fails since Go 1.24
+	rand.Read(b) // never fails
 	return b
 }
 

@@ -76,10 +76,10 @@ func (r *rooms) start(ctx context.Context, run func(name string, fn func() error
 }
 
 // policyKeys gives the primary keys of the shared access policies.
-func (r *rooms) policyKeys(context.Context) (map[string]string, error) {
+func (r *rooms) policyKeys() map[string]string {
 	keys := map[string]string{}
 	for _, p := range r.policies.List() {
 		keys[p.Name] = base64.StdEncoding.EncodeToString(p.PrimaryKey)
 	}
-	return keys, nil
+	return keys
 }

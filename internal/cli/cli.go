@@ -126,13 +126,11 @@ func (s *session) report(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var quiet *silentError
-	if errors.As(err, &quiet) {
+	if _, ok := errors.AsType[*silentError](err); ok {
 		return exitError
 	}
 	fmt.Fprintf(s.err, "dunlin: %v\n", err)
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
 	return exitError
@@ -158,7 +156,7 @@ func commandWords(c *kong.Context) string {
 // flag and environment use one name.
 func nameVariables(k *kong.Kong) error {
 	settings := map[string]bool{"config": true}
-	for f := range structFields(reflect.TypeFor[app.Config]()) {
+	for f := range reflect.TypeFor[app.Config]().Fields() {
 		settings[f.Tag.Get("yaml")] = true
 	}
 	return kong.Visit(k.Model, func(v kong.Visitable, next kong.Next) error {
@@ -169,16 +167,6 @@ func nameVariables(k *kong.Kong) error {
 		}
 		return next(nil)
 	})
-}
-
-func structFields(t reflect.Type) func(yield func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if !yield(t.Field(i)) {
-				return
-			}
-		}
-	}
 }
 
 // configFile is a flag that reads settings for all flags that are not given.
@@ -207,7 +195,7 @@ func (configFile) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 // variableSet reports whether the environment sets a flag; it wins over a file.
 func variableSet(flag *kong.Flag) bool {
 	for _, name := range flag.Envs {
-		if _, ok := os.LookupEnv(name); ok { //nolint:forbidigo // the environment is the command line's business
+		if _, ok := os.LookupEnv(name); ok {
 			return true
 		}
 	}

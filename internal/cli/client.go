@@ -214,8 +214,7 @@ func explainDial(base string, err error) error {
 	case errors.As(err, &name):
 		return fmt.Errorf("%s: %w: use the host name that the instance was started with", base, name)
 	}
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err
 	}
 	return fmt.Errorf("cannot reach %s: %w", base, err)

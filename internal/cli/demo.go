@@ -80,8 +80,8 @@ func (c *demoCmd) Run(s *session) error {
 func (c *demoCmd) play(ctx context.Context, s *session, a *app.App, fleets []simulate.Fleet) error {
 	const startLimit = 30 * time.Second
 	waiting := *s
-	waiting.ctx, waiting.URL = ctx, ""
-	i, err := waiting.waitInfo(startLimit)
+	waiting.URL = ""
+	i, err := waiting.waitInfo(ctx, startLimit)
 	if err != nil {
 		return err
 	}

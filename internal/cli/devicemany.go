@@ -22,7 +22,7 @@ import (
 // newKey makes a random key as the instance makes them.
 func newKey() string {
 	b := make([]byte, 32)
-	rand.Read(b) //nolint:errcheck // never fails since Go 1.24
+	rand.Read(b) // never fails
 	return base64.StdEncoding.EncodeToString(b)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ type infoCmd struct {
 
 // Run prints how to reach the instance; it succeeds once that is ready.
 func (c *infoCmd) Run(s *session) error {
-	i, err := s.waitInfo(c.Wait)
+	i, err := s.waitInfo(s.ctx, c.Wait)
 	if err != nil {
 		return err
 	}
@@ -100,9 +101,8 @@ func (s *session) printEnv(i admin.Info) error {
 }
 
 // waitInfo asks the instance how to reach it, until it answers or wait is over.
-func (s *session) waitInfo(wait time.Duration) (admin.Info, error) {
+func (s *session) waitInfo(ctx context.Context, wait time.Duration) (admin.Info, error) {
 	const pause = 50 * time.Millisecond
-	ctx := s.ctx
 	if wait > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, wait)
@@ -136,10 +136,9 @@ func (s *session) askInfo(ctx context.Context) (admin.Info, error) {
 
 // worthWaiting reports whether time may cure an error.
 func worthWaiting(err error) bool {
-	var usage *usageError
-	var answer *apiError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return false
 	}
-	return !errors.As(err, &answer) || answer.Status >= 500
+	answer, ok := errors.AsType[*apiError](err)
+	return !ok || answer.Status >= http.StatusInternalServerError
 }

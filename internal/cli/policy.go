@@ -8,7 +8,7 @@ type policyListCmd struct{}
 
 // Run prints the policies.
 func (*policyListCmd) Run(s *session) error {
-	i, err := s.waitInfo(0)
+	i, err := s.waitInfo(s.ctx, 0)
 	if err != nil {
 		return err
 	}

@@ -84,14 +84,14 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := iot.CodeOf(err)
 	var body errorBody
 	body.Error.Code = code.Name()
-	var domain *iot.Error
-	if errors.As(err, &domain) {
+	if domain, ok := errors.AsType[*iot.Error](err); ok {
 		body.Error.Message = domain.Message
 	} else {
 		body.Error.Message = "the server could not do this; its log says why"
 	}
 	if code.Status() >= http.StatusInternalServerError && r.Context().Err() == nil {
-		s.deps.Logger.Error("admin call failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		s.deps.Logger.Error("admin call failed",
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
 	}
 	b, merr := json.Marshal(body)
 	if merr != nil {

@@ -113,10 +113,10 @@ func appendBody(b []byte, e *record.Event) []byte {
 func declaresJSON(e *record.Event) bool {
 	var contentType, encoding string
 	for i := range e.System {
-		switch e.System[i].Key {
-		case iot.ContentType:
+		if e.System[i].Key == iot.ContentType {
 			contentType = string(e.System[i].Value)
-		case iot.ContentEncoding:
+		}
+		if e.System[i].Key == iot.ContentEncoding {
 			encoding = string(e.System[i].Value)
 		}
 	}

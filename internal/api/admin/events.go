@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"sync"
@@ -137,7 +138,7 @@ func (s *server) readPartition(ctx context.Context, partition int, q eventQuery,
 			if ctx.Err() != nil {
 				return
 			}
-			s.deps.Logger.Error("event log not readable", "partition", partition, "error", err)
+			s.deps.Logger.Error("event log not readable", slog.Int("partition", partition), slog.Any("error", err))
 			line = appendErrorLine(line[:0], partition, rec.Offset, err)
 			if !out.add(line, false) {
 				return

@@ -16,7 +16,7 @@ type Info struct {
 	Metrics  string       `json:"metrics,omitempty"`
 	Hub      HubInfo      `json:"hub"`
 	EventHub EventHubInfo `json:"eventHub"`
-	Admin    AdminInfo    `json:"admin"`
+	Admin    AccessInfo   `json:"admin"`
 	Version  string       `json:"version"`
 	PID      int          `json:"pid"`
 	DataDir  string       `json:"dataDir"`
@@ -37,8 +37,8 @@ type EventHubInfo struct {
 	Partitions       int    `json:"partitions"`
 }
 
-// AdminInfo holds the secret of this surface.
-type AdminInfo struct {
+// AccessInfo holds the secret of this surface.
+type AccessInfo struct {
 	Token string `json:"token"`
 }
 

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -42,7 +43,7 @@ func (s *Server) websocket(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil { // Accept has answered
 		s.upgrades.WithLabelValues("bad_request").Inc()
-		s.deps.Logger.Debug("websocket upgrade failed", "remote", r.RemoteAddr, "error", err)
+		s.deps.Logger.Debug("websocket upgrade failed", slog.String("remote", r.RemoteAddr), slog.Any("error", err))
 		return
 	}
 	s.upgrades.WithLabelValues("accepted").Inc()
@@ -84,7 +85,7 @@ func (s *stream) Close() error {
 	var err error
 	s.once.Do(func() {
 		err = s.ws.Close(websocket.StatusNormalClosure, "")
-		s.Conn.Close() //nolint:errcheck // only its timers are left
+		s.Conn.Close() // only its timers are left
 		close(s.closed)
 	})
 	return err

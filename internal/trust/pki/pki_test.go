@@ -53,7 +53,7 @@ func handshake(t *testing.T, a *Authority, client *tls.Config) (tls.ConnectionSt
 		<-done
 		return tls.ConnectionState{}, cerr
 	}
-	go c.Read(make([]byte, 1)) //nolint:errcheck // takes the session ticket
+	go c.Read(make([]byte, 1)) // takes the session ticket
 	if err := <-done; err != nil {
 		return tls.ConnectionState{}, err
 	}
