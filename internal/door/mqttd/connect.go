@@ -157,6 +157,10 @@ func (s *session) neverConnected(err error) {
 	var e *iot.Error
 	switch {
 	case errors.Is(err, errRefused): // noted already
+	case (err == nil || errors.Is(err, io.EOF)) && s.conn.TLS() != nil:
+		// A client of TLS 1.2 that does not like the certificate ends like this.
+		s.note(iot.ID{}, "closed_before_connect", "the peer closed the connection after the TLS handshake, before it had sent a complete CONNECT: "+
+			"most often it does not trust the server's certificate (give it the CA file that dunlin info names) or uses another host name than the certificate has")
 	case err == nil, errors.Is(err, io.EOF):
 		s.note(iot.ID{}, "closed_before_connect", "the peer closed the connection before it had sent a complete CONNECT")
 	case errors.Is(err, front.ErrSetup), errors.Is(err, front.ErrIdle):
