@@ -8,6 +8,9 @@ NODE    := test/conformance/node
 # Packages whose tests run once more, briefly, under the race detector.
 RACE    := ./internal/engine/... ./internal/things/... ./internal/hub/... ./internal/door/... ./internal/simulate/... ./internal/app/...
 
+# Tests that count allocations or bytes; the race detector adds its own.
+BUDGETS := Allocat|Allocs|Budget|Memory
+
 export CGO_ENABLED ?= 1
 
 .PHONY: help build run test unit race blackbox vet bench lint node-modules clean
@@ -30,7 +33,7 @@ vet: ## go vet
 	go vet ./...
 
 race: ## the concurrent packages under the race detector
-	go test -race -short -timeout 15m $(RACE)
+	go test -race -short -timeout 15m -skip '$(BUDGETS)' $(RACE)
 
 unit: ## unit tests, the shared suites on real engines, the architecture test
 	go test -shuffle=on -timeout 15m ./cmd/... ./internal/...

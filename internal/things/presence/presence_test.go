@@ -81,8 +81,8 @@ func TestNewestConnectionWins(t *testing.T) {
 		var a, b Entry
 		r.Enter(&a, id, &first, time.Time{}, time.Now())
 		r.Enter(&b, id, &second, time.Time{}, time.Now())
-		if first.code() != iot.ReplacedByNewConnection || second.reason != nil {
-			t.Fatalf("first %v, second %v", first.reason, second.reason)
+		if first.code() != iot.ReplacedByNewConnection || second.code() != 0 {
+			t.Fatalf("first %v, second %v", first.code(), second.code())
 		}
 		// The old connection's end must not end the new one.
 		r.Leave(&a, time.Now())
@@ -92,7 +92,7 @@ func TestNewestConnectionWins(t *testing.T) {
 		// A module is an identity of its own.
 		var m Entry
 		r.Enter(&m, iot.ID{Device: "d", Module: "m"}, &kicked{}, time.Time{}, time.Now())
-		if second.reason != nil || r.Connected() != 2 {
+		if second.code() != 0 || r.Connected() != 2 {
 			t.Fatal("a module took over its device")
 		}
 		r.Leave(&b, time.Now())
@@ -116,19 +116,19 @@ func TestExpiredTokenEndsConnection(t *testing.T) {
 		r.Enter(&b, iot.ID{Device: "soon"}, soon, time.Now().Add(time.Minute), time.Now())
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
-		if soon.reason != nil {
+		if soon.code() != 0 {
 			t.Fatal("ended before its time")
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if soon.code() != iot.HubUnauthorized || late.reason != nil {
-			t.Fatalf("after a minute: soon %v, late %v", soon.reason, late.reason)
+		if soon.code() != iot.HubUnauthorized || late.code() != 0 {
+			t.Fatalf("after a minute: soon %v, late %v", soon.code(), late.code())
 		}
 		r.Leave(&b, time.Now())
 		time.Sleep(4 * time.Hour)
 		synctest.Wait()
-		if late.code() != iot.HubUnauthorized || never.reason != nil || endless.reason != nil {
-			t.Fatalf("after four hours: late %v, never %v", late.reason, never.reason)
+		if late.code() != iot.HubUnauthorized || never.code() != 0 || endless.code() != 0 {
+			t.Fatalf("after four hours: late %v, never %v", late.code(), never.code())
 		}
 	})
 }
