@@ -24,8 +24,7 @@ type errorBody struct {
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error, id string) {
 	code := iot.CodeOf(err)
 	text := "The server could not do this, its log has the reason under the tracking id."
-	var domain *iot.Error
-	if errors.As(err, &domain) {
+	if domain, ok := errors.AsType[*iot.Error](err); ok {
 		text = domain.Message
 	}
 	if code.Status() >= http.StatusInternalServerError {

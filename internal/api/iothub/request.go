@@ -42,8 +42,7 @@ func (c *call) decode(limit int64, v any) error {
 		return iot.Errorf(iot.DeserializationError, "the body is not valid UTF-8")
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		var typ *json.UnmarshalTypeError
-		if errors.As(err, &typ) {
+		if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			where := typ.Field
 			if where == "" {
 				where = "the body"

@@ -71,7 +71,7 @@ func Reasons() []string {
 
 // Refused is why a claim was not accepted. Its text is meant for whoever owns
 // the device; a door that talks to strangers shows less.
-type Refused struct {
+type Refused struct { //nolint:errname // the noun that the hub speaks of
 	Reason string // one of the Reason constants
 	Err    *iot.Error
 }
@@ -252,7 +252,7 @@ func (r *Registry) credentials(ctx context.Context, id iot.ID) (c credentials, e
 // unknown translates the error of a read. code is what a peer is told when the
 // identity does not exist.
 func (r *Registry) unknown(err error, id iot.ID, code iot.Code) error {
-	switch iot.CodeOf(err) {
+	switch iot.CodeOf(err) { //nolint:exhaustive // a read gives no other code
 	case iot.DeviceNotFound:
 		return refuse(ReasonUnknownDevice, code, "IotHub '%s' does not contain the specified device '%s'", r.policies.Hosts().Name(), id.Device)
 	case iot.ModuleNotFound:

@@ -103,7 +103,7 @@ func TestAuthenticateByToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "off", Status: ptr(registry.Disabled)}, registry.Match{}, now); err != nil {
+		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "off", Status: new(registry.Disabled)}, registry.Match{}, now); err != nil {
 			t.Fatal(err)
 		}
 		off, err := r.Device(ctx, "off")
@@ -117,7 +117,7 @@ func TestAuthenticateByToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "x509", Secrets: &registry.SecretsSpec{Proof: ptr(registry.ProofAuthority)}}, registry.Match{}, now); err != nil {
+		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "x509", Secrets: &registry.SecretsSpec{Proof: new(registry.ProofAuthority)}}, registry.Match{}, now); err != nil {
 			t.Fatal(err)
 		}
 		policy := func(name string) []byte {
@@ -215,7 +215,7 @@ func TestAuthenticateByToken(t *testing.T) {
 		_, err = r.Authenticate(ctx, registry.Claim{ID: id("d1"), Token: sign(d1, d.PrimaryKey, now.Add(2*time.Hour), "")}, later)
 		wantRefusal(t, err, registry.ReasonTokenExpired, iot.UnauthorizedAccess, "3 h ago", later.UTC().Format(time.RFC3339))
 		// What is changed counts at once.
-		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "d1", Status: ptr(registry.Disabled)}, registry.Any(), now); err != nil {
+		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "d1", Status: new(registry.Disabled)}, registry.Any(), now); err != nil {
 			t.Fatal(err)
 		}
 		_, err = auth(id("d1"), hubName, sign(d1, d.PrimaryKey, soon, ""))
@@ -266,16 +266,16 @@ func TestAuthenticateByCertificate(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		ca := registry.SecretsSpec{Proof: ptr(registry.ProofAuthority)}
+		ca := registry.SecretsSpec{Proof: new(registry.ProofAuthority)}
 		put("sas", registry.SecretsSpec{})
-		put("none", registry.SecretsSpec{Proof: ptr(registry.ProofNone)})
+		put("none", registry.SecretsSpec{Proof: new(registry.ProofNone)})
 		put("thumb", registry.SecretsSpec{PrimaryThumbprint: sum(self)})
 		put("thumb256", registry.SecretsSpec{PrimaryThumbprint: strings.Repeat("0", 40), SecondaryThumbprint: sum256(self)})
 		put("old", registry.SecretsSpec{PrimaryThumbprint: sum(old)})
 		put("early", registry.SecretsSpec{PrimaryThumbprint: sum(early)})
 		put("ca", ca)
 		put("off", ca)
-		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "off", Status: ptr(registry.Disabled)}, registry.Any(), now); err != nil {
+		if _, _, err := r.PutDevice(ctx, registry.DeviceSpec{ID: "off", Status: new(registry.Disabled)}, registry.Any(), now); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := r.PutModule(ctx, registry.ModuleSpec{ID: iot.ID{Device: "ca", Module: "m"}, Secrets: &ca}, registry.Match{}, now); err != nil {

@@ -18,21 +18,21 @@ import (
 
 const hubName = "hub.example"
 
-func open(t testing.TB, db state.DB) (*registry.Registry, *access.Policies) {
-	t.Helper()
-	policies, err := access.Open(t.Context(), db, access.NewHosts(hubName, "localhost"))
+func open(tb testing.TB, db state.DB) (*registry.Registry, *access.Policies) {
+	tb.Helper()
+	policies, err := access.Open(tb.Context(), db, access.NewHosts(hubName, "localhost"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r, err := registry.Open(t.Context(), registry.Deps{DB: db, Policies: policies, Logger: slog.New(slog.DiscardHandler)})
+	r, err := registry.Open(tb.Context(), registry.Deps{DB: db, Policies: policies, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r, policies
 }
 
-func fill(t testing.TB, r *registry.Registry, n int) [][]byte {
-	t.Helper()
+func fill(tb testing.TB, r *registry.Registry, n int) [][]byte {
+	tb.Helper()
 	keys := make([][]byte, 0, n)
 	ids := make([]string, 0, registry.ImportBatch)
 	for i := 0; i < n; i += len(ids) {
@@ -40,13 +40,13 @@ func fill(t testing.TB, r *registry.Registry, n int) [][]byte {
 		for j := i; j < min(n, i+registry.ImportBatch); j++ {
 			ids = append(ids, fmt.Sprint("dev-", j))
 		}
-		done, err := r.Import(t.Context(), ids, nil, time.Now())
+		done, err := r.Import(tb.Context(), ids, nil, time.Now())
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, d := range done {
 			if d.Err != nil {
-				t.Fatal(d.Err)
+				tb.Fatal(d.Err)
 			}
 			keys = append(keys, d.PrimaryKey)
 		}

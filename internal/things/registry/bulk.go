@@ -113,7 +113,6 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 	if err != nil {
 		return nil, nil, stored(err, "bulk call")
 	}
-	r.noteEnded(ended, nil)
 	return failed, ended, nil
 }
 

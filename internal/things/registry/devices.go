@@ -44,7 +44,6 @@ func (r *Registry) PutDevice(ctx context.Context, spec DeviceSpec, match Match, 
 		}
 		return err
 	})
-	r.noteEnded(ended, err)
 	return d, ended, stored(err, "write a device")
 }
 
@@ -58,11 +57,10 @@ func (r *Registry) DeleteDevice(ctx context.Context, id string, match Match) (en
 		ended, err = dropDevice(ctx, tx, id, match)
 		return err
 	})
-	r.noteEnded(ended, err)
 	return ended, stored(err, "delete a device")
 }
 
-func errBadID(kind, id string) error {
+func errBadID(kind, id string) *iot.Error {
 	return iot.Errorf(iot.ArgumentInvalid,
 		"the %s id '%.140s' is not valid: 1 to 128 of A-Z a-z 0-9 and - . + %% _ # * ? ! ( ) , : = @ $ '", kind, id)
 }
@@ -197,7 +195,7 @@ func endAll(ctx context.Context, tx state.Tx, id string, reason *iot.Error) ([]E
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // reported by Err
+	defer rows.Close()
 	for rows.Next() {
 		e := Ended{iot.ID{Device: id}, reason}
 		if err := rows.Scan(&e.ID.Module); err != nil {

@@ -33,7 +33,7 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 	}
 	out := make([]Imported, len(ids))
 	random := make([]byte, len(ids)*(2*keyLen+9))
-	rand.Read(random) //nolint:errcheck // it never fails
+	rand.Read(random)
 	cut := func(n int) []byte {
 		b := random[:n:n]
 		random = random[n:]
@@ -50,7 +50,7 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 		second, etag := cut(keyLen), base64.StdEncoding.EncodeToString(cut(9))
 		switch {
 		case !iot.ValidID(id):
-			out[i].Err = errBadID("device", id).(*iot.Error)
+			out[i].Err = errBadID("device", id)
 		case seen[id]:
 			out[i].Err = iot.Errorf(iot.DeviceDefinedTwice, "the device %s is in the import twice", id)
 		default:

@@ -19,7 +19,7 @@ func (r *Registry) Devices(ctx context.Context, after string, n int) (list []Dev
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // reported by Err
+		defer rows.Close()
 		for rows.Next() {
 			var d Device
 			if err := scanDevice(rows, &d); err != nil {

@@ -37,7 +37,7 @@ func (r *Registry) Modules(ctx context.Context, device string) (list []Module, e
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // reported by Err
+		defer rows.Close()
 		for rows.Next() {
 			var m Module
 			if err := scanModule(rows, &m); err != nil {
@@ -65,7 +65,6 @@ func (r *Registry) PutModule(ctx context.Context, spec ModuleSpec, match Match, 
 		}
 		return err
 	})
-	r.noteEnded(ended, err)
 	return m, ended, stored(err, "write a module")
 }
 
@@ -79,7 +78,6 @@ func (r *Registry) DeleteModule(ctx context.Context, id iot.ID, match Match) (en
 		ended, err = dropModule(ctx, tx, id, match)
 		return err
 	})
-	r.noteEnded(ended, err)
 	return ended, stored(err, "delete a module")
 }
 
@@ -134,8 +132,7 @@ func (r *Registry) makeModule(ctx context.Context, tx state.Tx, spec ModuleSpec,
 	if err := room(ctx, tx, m.ID.Device, 1); err != nil {
 		return m, err
 	}
-	_, err = insertModule(ctx, tx, &m)
-	return m, err
+	return m, insertModule(ctx, tx, &m)
 }
 
 // room checks that the device can take n more modules.
@@ -194,7 +191,7 @@ func (r *Registry) addEdgeModules(ctx context.Context, tx state.Tx, device strin
 			ID: iot.ID{Device: device, Module: name}, Generation: r.nextGeneration(now, 1), ETag: newETag(),
 			ManagedBy: "iotEdge", Secrets: Secrets{PrimaryKey: newKey(), SecondaryKey: newKey()},
 		}
-		if _, err := insertModule(ctx, tx, &m); err != nil {
+		if err := insertModule(ctx, tx, &m); err != nil {
 			return err
 		}
 	}

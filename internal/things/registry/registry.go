@@ -34,7 +34,6 @@ type Registry struct {
 	logger   *slog.Logger
 
 	generation  atomic.Uint64 // the last one given
-	changes     atomic.Uint64 // see Changes
 	authorities authorityCache
 }
 
@@ -52,19 +51,6 @@ func Open(ctx context.Context, d Deps) (*Registry, error) {
 		return nil, fmt.Errorf("registry: read the device CA certificates: %w", err)
 	}
 	return r, nil
-}
-
-// Changes counts the changes made here that end connections. An identity can
-// be deleted between Authenticate and the moment its connection is known to
-// presence, and nobody would end it: whoever opens connections reads the count
-// before and after, and authenticates again when it moved.
-func (r *Registry) Changes() uint64 { return r.changes.Load() }
-
-// noteEnded counts before anybody is told of the change.
-func (r *Registry) noteEnded(ended []Ended, err error) {
-	if err == nil && len(ended) > 0 {
-		r.changes.Add(1)
-	}
 }
 
 // ticksAtEpoch is 1970-01-01 in units of 100 ns since the year 1, the unit of
@@ -91,7 +77,7 @@ func madeAt(generation uint64) time.Time {
 // newETag gives base64 text that does not repeat.
 func newETag() string {
 	var b [9]byte
-	rand.Read(b[:]) //nolint:errcheck // it never fails
+	rand.Read(b[:])
 	return base64.StdEncoding.EncodeToString(b[:])
 }
 

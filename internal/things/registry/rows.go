@@ -153,10 +153,11 @@ func insertDevice(ctx context.Context, tx state.Tx, d *Device) (bool, error) {
 	return n == 1, err
 }
 
-func insertModule(ctx context.Context, tx state.Tx, m *Module) (bool, error) {
-	n, err := tx.Exec(ctx, "INSERT INTO module ("+moduleColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, id) DO NOTHING",
+// insertModule is for an id that is known to be free.
+func insertModule(ctx context.Context, tx state.Tx, m *Module) error {
+	_, err := tx.Exec(ctx, "INSERT INTO module ("+moduleColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		moduleValues(m)...)
-	return n == 1, err
+	return err
 }
 
 // updateDevice writes what a caller may change; connection state is left to

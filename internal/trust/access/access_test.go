@@ -69,7 +69,7 @@ func TestAuthorize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // the test ends
+	defer db.Close()
 	p, err := access.Open(t.Context(), db, access.NewHosts("hub.example", "localhost"))
 	if err != nil {
 		t.Fatal(err)

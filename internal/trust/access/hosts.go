@@ -29,10 +29,8 @@ func (h Hosts) Match(host string) bool {
 	if host == "" {
 		return true
 	}
-	for _, n := range h.names {
-		if n == host { // the usual spelling, without the cost of taking it apart
-			return true
-		}
+	if slices.Contains(h.names, host) { // the usual spelling, without the cost of taking it apart
+		return true
 	}
 	return slices.Contains(h.names, bare(host))
 }

@@ -81,7 +81,7 @@ func Open(ctx context.Context, db state.DB, hosts Hosts) (*Policies, error) {
 
 func newKey() []byte {
 	b := make([]byte, keyLen)
-	rand.Read(b) //nolint:errcheck // it never fails
+	rand.Read(b)
 	return b
 }
 
@@ -92,7 +92,7 @@ func (p *Policies) load(ctx context.Context) func(tx state.Tx) error {
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // reported by Err
+		defer rows.Close()
 		for rows.Next() {
 			var one Policy
 			var permissions int64

@@ -63,7 +63,7 @@ func (s *Session) Exec(ctx context.Context, query string, args ...any) (int64, e
 		return 0, err
 	}
 	ctx = context.WithoutCancel(ctx)
-	st, err := s.prepare(ctx, query)
+	st, err := s.prepare(ctx, query) //nolint:sqlclosecheck // kept for the next time
 	if err != nil {
 		return 0, s.engine.Wrap(err)
 	}
@@ -82,7 +82,7 @@ func (s *Session) Query(ctx context.Context, query string, args ...any) (*sql.Ro
 	if !s.cancel {
 		ctx = context.WithoutCancel(ctx)
 	}
-	st, err := s.prepare(context.WithoutCancel(ctx), query)
+	st, err := s.prepare(context.WithoutCancel(ctx), query) //nolint:sqlclosecheck // kept for the next time
 	if err != nil {
 		return nil, s.engine.Wrap(err)
 	}
@@ -99,7 +99,7 @@ func (s *Session) QueryRow(ctx context.Context, query string, args ...any) *sql.
 	if ctx.Err() == nil {
 		ctx = context.WithoutCancel(ctx)
 	}
-	st, err := s.prepare(ctx, query)
+	st, err := s.prepare(ctx, query) //nolint:sqlclosecheck // kept for the next time
 	if err != nil {
 		return s.conn.QueryRowContext(ctx, s.text(query), args...) // fails again, and carries the error
 	}

@@ -49,7 +49,7 @@ func NewWriter(ctx context.Context, e *Engine, sessions []*Session) *Writer {
 	w := &Writer{engine: e, queue: make(chan *write, 4*MaxGroup)}
 	w.stop, w.quit = context.WithCancel(context.WithoutCancel(ctx))
 	for _, s := range sessions {
-		w.wait.Go(func() { w.serve(s) })
+		w.wait.Go(func() { w.serve(s) }) //nolint:contextcheck // it lives until Close, not until ctx ends
 	}
 	return w
 }

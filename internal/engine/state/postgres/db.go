@@ -211,8 +211,7 @@ func (db *DB) wrap(err error) error {
 		errors.Is(err, state.ErrDamaged) || errors.Is(err, state.ErrUnavailable) {
 		return err
 	}
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case e.Code == uniqueViolation:
 			return fmt.Errorf("%w: %w", state.ErrConflict, err)

@@ -17,8 +17,7 @@ func lost(err error) bool {
 	if err == nil {
 		return false
 	}
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		// Class 57P is operator intervention (shutdown, crash, cannot connect
 		// now), class 08 is a connection exception.
 		return strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08")

@@ -109,7 +109,7 @@ func TestTwoNodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close() //nolint:errcheck // the test ends
+		defer db.Close()
 		nodes[i] = db
 	}
 	schema := fstest.MapFS{"postgres/00001_n.sql": {Data: []byte("-- +goose Up\nCREATE TABLE n (id TEXT PRIMARY KEY, v BIGINT NOT NULL);\nINSERT INTO n VALUES ('a', 0);")}}

@@ -76,7 +76,7 @@ func header(path string) (h []byte, size int64, err error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("state store %s: %w", path, errors.Unwrap(err))
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
 		return nil, 0, fmt.Errorf("state store %s: %w", path, err)

@@ -116,7 +116,7 @@ func TestDamageLeavesTheRestReadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // the test ends
+	defer db.Close()
 	var good, bad int
 	for i := range 5000 {
 		err := db.Read(ctx, func(tx state.Tx) error {

@@ -148,7 +148,7 @@ func dsn(path string) string {
 // create makes the file under another name and renames it when it is whole.
 func create(ctx context.Context, path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return nil //nolint:nilerr // it exists, or opening it will say what is wrong
+		return nil
 	}
 	fresh := path + ".new"
 	for _, name := range []string{fresh, fresh + "-wal", fresh + "-shm", path + "-wal", path + "-shm"} {

@@ -22,7 +22,7 @@ func TestFullAndRecovery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // the test ends
+	defer db.Close()
 	schema := fstest.MapFS{"sqlite/00001_item.sql": {Data: []byte("-- +goose Up\nCREATE TABLE item (id TEXT PRIMARY KEY, body BLOB) WITHOUT ROWID;")}}
 	if err := db.Migrate(ctx, "item", schema); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestFullAndRecovery(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // reported by Err
+		defer rows.Close()
 		for rows.Next() {
 			var id string
 			if err := rows.Scan(&id); err != nil {

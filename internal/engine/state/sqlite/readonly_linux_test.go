@@ -39,7 +39,7 @@ func asNobody(t *testing.T, f func()) {
 }
 
 func TestReadOnlyDirectoryAndFile(t *testing.T) {
-	dir, err := os.MkdirTemp("", "dunlin-ro-") // t.TempDir is closed to other users
+	dir, err := os.MkdirTemp("", "dunlin-ro-") //nolint:usetesting // t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,33 +19,33 @@ func Each(t *testing.T, test func(t *testing.T, db state.DB)) {
 }
 
 // SQLite opens an empty store that is closed with the test.
-func SQLite(t testing.TB) *sqlite.DB {
-	t.Helper()
-	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "state.db")})
+func SQLite(tb testing.TB) *sqlite.DB {
+	tb.Helper()
+	db, err := sqlite.Open(tb.Context(), sqlite.Config{Path: filepath.Join(tb.TempDir(), "state.db")})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	closeAtEnd(t, db)
+	closeAtEnd(tb, db)
 	return db
 }
 
 // Postgres opens an empty store that is closed with the test. The test binary
 // must have a TestMain that calls Main.
-func Postgres(t testing.TB) *postgres.DB {
-	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: PostgresURL(t)})
+func Postgres(tb testing.TB) *postgres.DB {
+	tb.Helper()
+	db, err := postgres.Open(tb.Context(), postgres.Config{URL: PostgresURL(tb)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	closeAtEnd(t, db)
+	closeAtEnd(tb, db)
 	return db
 }
 
-func closeAtEnd(t testing.TB, db state.DB) {
-	t.Helper()
-	t.Cleanup(func() {
+func closeAtEnd(tb testing.TB, db state.DB) {
+	tb.Helper()
+	tb.Cleanup(func() {
 		if err := db.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -47,18 +48,18 @@ func Main(m *testing.M) int {
 // PostgresURL gives the address of a new, empty database on a real PostgreSQL
 // server, which it starts when it is the first to ask. The test fails when
 // PostgreSQL is not installed.
-func PostgresURL(t testing.TB) string {
-	t.Helper()
+func PostgresURL(tb testing.TB) string {
+	tb.Helper()
 	shared.once.Do(func() { shared.err = shared.start() })
 	if shared.err != nil {
-		t.Fatal(shared.err)
+		tb.Fatal(shared.err)
 	}
 	shared.mu.Lock()
 	shared.next++
 	name := "test" + strconv.Itoa(shared.next)
 	shared.mu.Unlock()
-	if err := shared.create(t.Context(), name); err != nil {
-		t.Fatalf("create database %s: %v\n%s", name, err, shared.log())
+	if err := shared.create(tb.Context(), name); err != nil {
+		tb.Fatalf("create database %s: %v\n%s", name, err, shared.log())
 	}
 	return shared.url(name)
 }
@@ -77,7 +78,7 @@ func (s *server) create(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close() //nolint:errcheck // nothing is pending
+	defer pool.Close()
 	_, err = pool.ExecContext(ctx, "CREATE DATABASE "+name+
 		" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'en'")
 	return err
@@ -142,7 +143,7 @@ func (s *server) ready() error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close() //nolint:errcheck // nothing is pending
+	defer pool.Close()
 	deadline := time.After(60 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -191,12 +192,12 @@ func binaries() (string, error) {
 			dirs = append(dirs, filepath.Dir(p))
 		}
 	}
-	for i := len(dirs) - 1; i >= 0; i-- {
-		if _, err := os.Stat(filepath.Join(dirs[i], "initdb")); err != nil {
+	for _, dir := range slices.Backward(dirs) {
+		if _, err := os.Stat(filepath.Join(dir, "initdb")); err != nil {
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(dirs[i], "postgres")); err == nil {
-			return dirs[i], nil
+		if _, err := os.Stat(filepath.Join(dir, "postgres")); err == nil {
+			return dir, nil
 		}
 	}
 	return "", fmt.Errorf("PostgreSQL is not installed (initdb and postgres were not found in /usr/lib/postgresql/*/bin nor on the PATH): " +

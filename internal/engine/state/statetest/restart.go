@@ -14,15 +14,15 @@ import (
 // KillPostgresBackends ends every connection of clients to the shared server
 // the hard way, by SIGTERM to the processes that serve them, as an operator or
 // a failover would. Tests that run beside this one lose theirs too.
-func KillPostgresBackends(t testing.TB) {
-	t.Helper()
+func KillPostgresBackends(tb testing.TB) {
+	tb.Helper()
 	if shared.cmd == nil || shared.cmd.Process == nil {
-		t.Fatal("the PostgreSQL server was not started")
+		tb.Fatal("the PostgreSQL server was not started")
 	}
 	parent := shared.cmd.Process.Pid
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	killed := 0
 	for _, dir := range dirs {
@@ -49,6 +49,6 @@ func KillPostgresBackends(t testing.TB) {
 		}
 	}
 	if killed == 0 {
-		t.Fatal("no connection was ended")
+		tb.Fatal("no connection was ended")
 	}
 }
