@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -26,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	code := statetest.Main(m) // which starts PostgreSQL when a test needs it
 	if err := goleak.Find(); code == 0 && err != nil {
-		slog.Error("goroutines are left", "error", err)
+		fmt.Fprintln(os.Stderr, "goroutines are left:", err)
 		code = 1
 	}
 	os.Exit(code)
