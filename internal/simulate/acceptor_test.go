@@ -163,7 +163,8 @@ func (a *acceptor) answer(h mqtt.Header, body []byte) (answer []byte, ok bool) {
 		return mqtt.AppendPingresp(nil), true
 	case mqtt.DISCONNECT:
 		return nil, false
+	default:
+		a.t.Errorf("unexpected %s", h.Type)
+		return nil, false
 	}
-	a.t.Errorf("unexpected %s", h.Type)
-	return nil, false
 }

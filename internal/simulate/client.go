@@ -67,8 +67,7 @@ func (r *run) connect(ctx context.Context, who *identity) (*client, error) {
 		dialer = &tls.Dialer{Config: r.site.tls}
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", r.site.server)
-	var cert *tls.CertificateVerificationError
-	if errors.As(err, &cert) {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
 		return nil, permanent{fmt.Errorf("the server's certificate is not trusted; name the CA file of the hub (`dunlin info` shows it) and check the host name: %w", err)}
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -81,9 +82,9 @@ func (d *device) live(ctx context.Context) error {
 			return fmt.Errorf("no connection for %s: %w", d.run.cfg.GiveUp, err)
 		}
 		if !up && d.run.warned.CompareAndSwap(false, true) {
-			d.run.cfg.Log.Warn("cannot connect, trying again; is the server running?", "server", d.run.site.server, "error", err)
+			d.run.cfg.Log.Warn("cannot connect, trying again; is the server running?", slog.String("server", d.run.site.server), slog.Any("error", err))
 		}
-		d.run.cfg.Log.Debug("connection lost", "device_id", d.who.id.Device, "error", err, "pause_ms", backoff.Milliseconds())
+		d.run.cfg.Log.Debug("connection lost", slog.String("device_id", d.who.id.Device), slog.Any("error", err), slog.Duration("pause", backoff))
 		pause := time.NewTimer(backoff/2 + rand.N(backoff))
 		select {
 		case <-pause.C:

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -101,9 +102,7 @@ func resolve(ctx context.Context, c Config, want []string) (site, []identity, er
 		if err != nil {
 			return site{}, nil, err
 		}
-		for id, key := range keys {
-			own[id] = key
-		}
+		maps.Copy(own, keys)
 	}
 	devices := make([]identity, len(ids))
 	for i, id := range ids {

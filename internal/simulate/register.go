@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -142,9 +143,7 @@ func (r *registrar) batch(ctx context.Context, ids []string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id, key := range keys {
-		r.keys[id] = key
-	}
+	maps.Copy(r.keys, keys)
 	return nil
 }
 

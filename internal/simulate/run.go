@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,7 +94,7 @@ func Run(ctx context.Context, c Config) (Summary, error) {
 				r.count.lastError.Store(&err)
 				// One line, not thousands, when the whole fleet is refused.
 				if r.count.failed.Add(1) <= 10 {
-					c.Log.Warn("device failed", "device_id", d.who.id.Device, "error", err)
+					c.Log.Warn("device failed", slog.String("device_id", d.who.id.Device), slog.Any("error", err))
 				}
 			}
 		})

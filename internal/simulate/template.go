@@ -175,6 +175,7 @@ func (t *Template) Generator(device string, seed uint64) *Generator {
 			g.state[o.state] = o.a + g.rng.Float64()*(o.b-o.a)
 		case opSine:
 			g.state[o.state] = g.rng.Float64() // phase, as a part of the period
+		default: // remembers nothing
 		}
 	}
 	return g

@@ -46,6 +46,7 @@ func (a *acknowledger) listen(t *testing.T, conf *tls.Config) netip.AddrPort {
 }
 
 func (a *acknowledger) serve(t *testing.T, c net.Conn) {
+	t.Helper()
 	defer c.Close()
 	var in, out []byte
 	buf := make([]byte, 16<<10)
@@ -83,6 +84,8 @@ func (a *acknowledger) serve(t *testing.T, c net.Conn) {
 				a.published.Add(1)
 				a.stamps.Store(body2.T)
 				out = mqtt.AppendPuback(out, p.PacketID)
+			default:
+				t.Errorf("unexpected %s", h.Type)
 			}
 			in = in[n:]
 		}

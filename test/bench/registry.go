@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"dunlin/internal/wire/sas"
-
 	"golang.org/x/sys/unix"
+
+	"dunlin/internal/wire/sas"
 )
 
 // registry loads a million devices and compares what the registry does with
@@ -144,6 +144,7 @@ func (b *bench) registryAt(s *server, h *hub) (f registryFigures, err error) {
 			_ = unix.Close(fd)
 		}
 	})
+	time.Sleep(afterwork)
 	c := m.end(b.cores)
 	f.auth = float64(auths) / max(c.total(), 1e-9)
 	return f, errors.Join(firstFew(errs)...)

@@ -130,8 +130,10 @@ func (h *hub) serve(wrap ...string) (*server, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	return &server{process: p, tls: loopback(h.ports[0]), plain: loopback(h.ports[1]), metrics: loopback(h.ports[3]),
-		conf: &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}}, nil
+	return &server{
+		process: p, tls: loopback(h.ports[0]), plain: loopback(h.ports[1]), metrics: loopback(h.ports[3]),
+		conf: &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12},
+	}, nil
 }
 
 // create registers devices b-N... through the command line until there are n,
