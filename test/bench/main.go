@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,7 +25,7 @@ type bench struct {
 	window   time.Duration
 	report   report
 	profile  profiler
-	hub      *hub // with idleDevices devices; made when the first case needs it
+	hubs     int // made so far
 }
 
 // benchCase is one thing that can be asked for with -only.
@@ -133,26 +134,22 @@ func wanted(name, only string) bool {
 	return false
 }
 
-// devices gives the hub that the cases share, with at least n devices. The
-// server is not running.
+// devices makes a hub with n devices, and with nothing in its log, for one
+// case. The server is not running; it will start fresh.
 func (b *bench) devices(n int) (*hub, error) {
-	if b.hub == nil {
-		h, err := newHub(b.bin, filepath.Join(b.dir, "hub"))
-		if err != nil {
-			return nil, err
-		}
-		b.hub = h
+	b.hubs++
+	dir := filepath.Join(b.dir, "hub-"+strconv.Itoa(b.hubs))
+	if err := os.RemoveAll(filepath.Join(b.dir, "hub-"+strconv.Itoa(b.hubs-1))); err != nil {
+		return nil, err
 	}
-	if missing := n - len(b.hub.keys); missing > 0 {
-		s, err := b.hub.serve()
-		if err != nil {
-			return nil, err
-		}
-		err = b.hub.create(missing, fmt.Sprintf("b%d-", len(b.hub.keys)))
-		s.stop()
-		if err != nil {
-			return nil, err
-		}
+	h, err := newHub(b.bin, dir)
+	if err != nil {
+		return nil, err
 	}
-	return b.hub, nil
+	s, err := h.serve()
+	if err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	return h, h.create(n, "b-")
 }

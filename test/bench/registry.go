@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -26,7 +25,7 @@ func (b *bench) registry() error {
 	if b.quick {
 		small, large = 1000, 10_000
 	}
-	h, err := newHub(b.bin, filepath.Join(b.dir, "registry"))
+	h, err := b.devices(small)
 	if err != nil {
 		return err
 	}
@@ -35,9 +34,6 @@ func (b *bench) registry() error {
 		return err
 	}
 	defer s.stop()
-	if err := h.create(small, "s-"); err != nil {
-		return err
-	}
 	few, err := b.registryAt(s, h)
 	if err != nil {
 		return fmt.Errorf("with %d devices: %w", small, err)

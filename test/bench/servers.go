@@ -136,8 +136,7 @@ func (h *hub) serve(wrap ...string) (*server, error) {
 	}, nil
 }
 
-// create registers devices b-N... through the command line until there are n,
-// and keeps their keys.
+// create registers n devices through the command line and keeps their keys.
 func (h *hub) create(n int, prefix string) error {
 	file := filepath.Join(h.dir, "..", "keys-"+prefix)
 	if _, err := run(30*time.Minute, h.bin, "device", "create", "--count", strconv.Itoa(n), "--prefix", prefix, "--keys-out", file, "--data", h.dir); err != nil {
