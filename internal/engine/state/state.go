@@ -8,6 +8,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 )
 
@@ -47,6 +48,9 @@ type DB interface {
 	// of pressly/goose; each room keeps its own version table, named after room.
 	Migrate(ctx context.Context, room string, files fs.FS) error
 
+	// Location names the file or database in texts for people, without secrets.
+	Location() string
+
 	// Close waits for running writes.
 	Close() error
 }
@@ -73,6 +77,13 @@ var ErrFull = errors.New("state: no space left on the device of the state store"
 // ErrDamaged reports a store whose files are truncated or altered. The text
 // around it names the file and the remedy.
 var ErrDamaged = errors.New("state: the state store is damaged")
+
+// DamagedRow is ErrDamaged for a row that a room found altered by the checksum
+// it keeps in it. Databases check the structure of their files, not the values.
+func DamagedRow(db DB, row string) error {
+	return fmt.Errorf("%w: %s: the values of %s do not match their checksum; remedy: delete and write it anew, or put back a backup; "+
+		"other rows may be damaged too", ErrDamaged, db.Location(), row)
+}
 
 // ErrUnavailable reports a store that cannot be reached or did not answer in
 // time; the outcome of a write is then unknown.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 	"dunlin/internal/trust/access"
 	"dunlin/internal/wire/sas"
@@ -224,19 +225,30 @@ func span(d time.Duration) string {
 }
 
 const (
-	deviceCredentials = "SELECT generation, status, auth, key1, key2, thumb1, thumb2 FROM device WHERE id = ?"
-	moduleCredentials = "SELECT m.generation, d.status, m.auth, m.key1, m.key2, m.thumb1, m.thumb2 FROM module m JOIN device d ON d.id = m.device WHERE m.device = ? AND m.id = ?"
+	deviceCredentials = "SELECT generation, status, auth, key1, key2, thumb1, thumb2, sum FROM device WHERE id = ?"
+	moduleCredentials = "SELECT m.generation, d.status, m.auth, m.key1, m.key2, m.thumb1, m.thumb2, m.sum FROM module m JOIN device d ON d.id = m.device WHERE m.device = ? AND m.id = ?"
 )
 
 func (r *Registry) credentials(ctx context.Context, id iot.ID) (c credentials, err error) {
 	var thumb1, thumb2 sql.NullString
-	dest := []any{&c.generation, &c.status, &c.secrets.Proof, &c.secrets.PrimaryKey, &c.secrets.SecondaryKey, &thumb1, &thumb2}
+	var sum int64
+	dest := []any{&c.generation, &c.status, &c.secrets.Proof, &c.secrets.PrimaryKey, &c.secrets.SecondaryKey, &thumb1, &thumb2, &sum}
 	if id.IsModule() {
 		err = r.db.Get(ctx, dest, moduleCredentials, id.Device, id.Module)
 	} else {
 		err = r.db.Get(ctx, dest, deviceCredentials, id.Device)
 	}
 	c.secrets.PrimaryThumbprint, c.secrets.SecondaryThumbprint = thumb1.String, thumb2.String
+	if err == nil {
+		status := c.status
+		if id.IsModule() {
+			status = Enabled // that of the device is not part of the module's row
+		}
+		if sum != c.secrets.sum(id, uint64(c.generation), status) {
+			return c, state.DamagedRow(r.db, "identity "+id.String())
+		}
+		return c, nil
+	}
 	if !errors.Is(err, sql.ErrNoRows) {
 		return c, err
 	}

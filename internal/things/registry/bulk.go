@@ -171,7 +171,7 @@ func (e *BulkEntry) changeModule(ctx context.Context, tx state.Tx, r *Registry, 
 		return nil, err
 	}
 	if match.set {
-		_, ended, err = changeModule(ctx, tx, e.Module, match)
+		_, ended, err = r.changeModule(ctx, tx, e.Module, match)
 	} else {
 		_, err = r.makeModule(ctx, tx, e.Module, now)
 	}

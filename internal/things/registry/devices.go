@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -116,7 +118,7 @@ func (r *Registry) makeDevice(ctx context.Context, tx state.Tx, spec DeviceSpec,
 }
 
 func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpec, match Match, now time.Time) (Device, []Ended, error) {
-	old, err := getDevice(ctx, tx, spec.ID)
+	old, err := r.getDevice(ctx, tx, spec.ID)
 	if err != nil {
 		return old, nil, err
 	}
@@ -169,12 +171,17 @@ func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpe
 	return d, append(ended, gone...), err
 }
 
+// dropDevice reads no more than it needs, so that a damaged row can be deleted.
 func dropDevice(ctx context.Context, tx state.Tx, id string, match Match) ([]Ended, error) {
-	d, err := getDevice(ctx, tx, id)
+	var etag string
+	err := tx.QueryRow(ctx, "SELECT etag FROM device WHERE id = ?", id).Scan(&etag)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, errNoDevice(id)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := match.check(iot.ID{Device: id}, d.ETag); err != nil {
+	if err := match.check(iot.ID{Device: id}, etag); err != nil {
 		return nil, err
 	}
 	ended, err := endAll(ctx, tx, id, iot.Errorf(iot.DeviceNotFound, "the device %s was deleted", id))

@@ -40,7 +40,7 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 		return b
 	}
 	first := r.nextGeneration(now, max(1, len(ids)))
-	args := make([]any, 0, len(ids)*5)
+	args := make([]any, 0, len(ids)*6)
 	seen := make(map[string]bool, len(ids))
 	for i, id := range ids {
 		out[i] = Imported{ID: id, PrimaryKey: cut(keyLen)}
@@ -55,13 +55,15 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 			out[i].Err = iot.Errorf(iot.DeviceDefinedTwice, "the device %s is in the import twice", id)
 		default:
 			seen[id] = true
-			args = append(args, id, int64(first)+int64(i), etag, out[i].PrimaryKey, second)
+			keys := Secrets{PrimaryKey: out[i].PrimaryKey, SecondaryKey: second}
+			generation := first + uint64(i)
+			args = append(args, id, int64(generation), etag, keys.PrimaryKey, second, keys.sum(iot.ID{Device: id}, generation, Enabled))
 		}
 	}
 	if len(args) == 0 {
 		return out, nil
 	}
-	n := len(args) / 5
+	n := len(args) / 6
 	query := importText(n)
 	var taken map[string]bool
 	err := r.db.Write(ctx, func(tx state.Tx) error {
@@ -72,7 +74,7 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 		}
 		// Some ids were taken: those whose generation is not from here.
 		taken = map[string]bool{}
-		for i := 0; i < len(args); i += 5 {
+		for i := 0; i < len(args); i += 6 {
 			var generation int64
 			if err := tx.QueryRow(ctx, "SELECT generation FROM device WHERE id = ?", args[i]).Scan(&generation); err != nil {
 				return err
@@ -95,10 +97,10 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 }
 
 func importText(n int) string {
-	const row = "(?, ?, ?, 0, 0, 0, ?, ?, 0, '', '', 0, 0, 0)"
+	const row = "(?, ?, ?, 0, 0, 0, ?, ?, ?, 0, '', '', 0, 0, 0)"
 	var b strings.Builder
 	b.Grow(200 + n*(len(row)+1))
-	b.WriteString("INSERT INTO device (id, generation, etag, status, status_at, auth, key1, key2, edge, scope, parents, connected, connected_at, active_at) VALUES ")
+	b.WriteString("INSERT INTO device (id, generation, etag, status, status_at, auth, key1, key2, sum, edge, scope, parents, connected, connected_at, active_at) VALUES ")
 	for i := range n {
 		if i > 0 {
 			b.WriteByte(',')

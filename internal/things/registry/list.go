@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 
 	"dunlin/internal/engine/state"
 )
@@ -22,7 +24,10 @@ func (r *Registry) Devices(ctx context.Context, after string, n int) (list []Dev
 		defer rows.Close()
 		for rows.Next() {
 			var d Device
-			if err := scanDevice(rows, &d); err != nil {
+			if err := scanDevice(r.db, rows, &d); err != nil {
+				if r.passOver(err) {
+					continue
+				}
 				return err
 			}
 			list = append(list, d)
@@ -30,6 +35,15 @@ func (r *Registry) Devices(ctx context.Context, after string, n int) (list []Dev
 		return rows.Err()
 	})
 	return list, stored(err, "list devices")
+}
+
+// passOver leaves a damaged row out of a list, so that the others can be read.
+func (r *Registry) passOver(err error) bool {
+	damaged := errors.Is(err, state.ErrDamaged)
+	if damaged {
+		r.logger.Error("damaged row left out of a list", slog.Any("error", err))
+	}
+	return damaged
 }
 
 // Counts is the number of devices by status.

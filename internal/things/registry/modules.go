@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"strings"
 	"time"
 
@@ -17,7 +19,7 @@ func (r *Registry) Module(ctx context.Context, id iot.ID) (m Module, err error) 
 		return m, err
 	}
 	err = r.db.Read(ctx, func(tx state.Tx) error {
-		m, err = getModule(ctx, tx, id)
+		m, err = r.getModule(ctx, tx, id)
 		return err
 	})
 	return m, stored(err, "read a module")
@@ -40,7 +42,10 @@ func (r *Registry) Modules(ctx context.Context, device string) (list []Module, e
 		defer rows.Close()
 		for rows.Next() {
 			var m Module
-			if err := scanModule(rows, &m); err != nil {
+			if err := scanModule(r.db, rows, &m); err != nil {
+				if r.passOver(err) {
+					continue
+				}
 				return err
 			}
 			list = append(list, m)
@@ -58,7 +63,7 @@ func (r *Registry) PutModule(ctx context.Context, spec ModuleSpec, match Match, 
 	err = r.db.Write(ctx, func(tx state.Tx) error {
 		var err error
 		if match.set {
-			m, ended, err = changeModule(ctx, tx, spec, match)
+			m, ended, err = r.changeModule(ctx, tx, spec, match)
 		} else {
 			m, err = r.makeModule(ctx, tx, spec, now)
 			ended = nil
@@ -122,7 +127,7 @@ func (r *Registry) makeModule(ctx context.Context, tx state.Tx, spec ModuleSpec,
 	if err := deviceExists(ctx, tx, m.ID.Device); err != nil {
 		return m, err
 	}
-	_, err = getModule(ctx, tx, m.ID)
+	_, err = r.getModule(ctx, tx, m.ID)
 	if err == nil {
 		return m, iot.Errorf(iot.ModuleAlreadyExists, "A module with ID '%s' is already registered on device '%s'.", m.ID.Module, m.ID.Device)
 	}
@@ -147,8 +152,8 @@ func room(ctx context.Context, tx state.Tx, device string, n int) error {
 	return nil
 }
 
-func changeModule(ctx context.Context, tx state.Tx, spec ModuleSpec, match Match) (Module, []Ended, error) {
-	old, err := getModule(ctx, tx, spec.ID)
+func (r *Registry) changeModule(ctx context.Context, tx state.Tx, spec ModuleSpec, match Match) (Module, []Ended, error) {
+	old, err := r.getModule(ctx, tx, spec.ID)
 	if err != nil {
 		return old, nil, err
 	}
@@ -170,15 +175,23 @@ func changeModule(ctx context.Context, tx state.Tx, spec ModuleSpec, match Match
 	return m, ended, updateModule(ctx, tx, &m)
 }
 
+// dropModule reads no more than it needs, so that a damaged row can be deleted.
 func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match) ([]Ended, error) {
-	m, err := getModule(ctx, tx, id)
+	var etag string
+	err := tx.QueryRow(ctx, "SELECT etag FROM module WHERE device = ? AND id = ?", id.Device, id.Module).Scan(&etag)
+	if errors.Is(err, sql.ErrNoRows) {
+		if err := deviceExists(ctx, tx, id.Device); err != nil {
+			return nil, err
+		}
+		return nil, errNoModule(id)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if isSystem(id.Module) {
 		return nil, errSystem("deleted", id.Module)
 	}
-	if err := match.check(id, m.ETag); err != nil {
+	if err := match.check(id, etag); err != nil {
 		return nil, err
 	}
 	_, err = tx.Exec(ctx, "DELETE FROM module WHERE device = ? AND id = ?", id.Device, id.Module)

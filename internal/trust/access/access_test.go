@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,20 @@ func TestPoliciesStay(t *testing.T) {
 				}
 				seen[string(key)] = true
 			}
+		}
+		// A bit that flips is told, not taken for another key.
+		err = db.Write(t.Context(), func(tx state.Tx) error {
+			key := bytes.Clone(a[0].PrimaryKey)
+			key[3] ^= 1
+			_, err := tx.Exec(t.Context(), "UPDATE policy SET primary_key = ? WHERE name = ?", key, a[0].Name)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = access.Open(t.Context(), db, hosts)
+		if !errors.Is(err, state.ErrDamaged) || !strings.Contains(err.Error(), db.Location()) || !strings.Contains(err.Error(), a[0].Name) {
+			t.Errorf("a damaged policy: %v", err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"embed"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"slices"
 	"strings"
@@ -58,8 +59,9 @@ func Open(ctx context.Context, db state.DB, hosts Hosts) (*Policies, error) {
 	}
 	err = db.Write(ctx, func(tx state.Tx) error {
 		for _, p := range builtIn {
-			_, err := tx.Exec(ctx, "INSERT INTO policy (name, permissions, primary_key, secondary_key) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
-				p.Name, int64(p.Permissions), newKey(), newKey())
+			p.PrimaryKey, p.SecondaryKey = newKey(), newKey()
+			_, err := tx.Exec(ctx, "INSERT INTO policy (name, permissions, primary_key, secondary_key, sum) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+				p.Name, int64(p.Permissions), p.PrimaryKey, p.SecondaryKey, p.sum())
 			if err != nil {
 				return err
 			}
@@ -70,7 +72,7 @@ func Open(ctx context.Context, db state.DB, hosts Hosts) (*Policies, error) {
 		return nil, fmt.Errorf("access: make the shared access policies: %w", err)
 	}
 	p := &Policies{hosts: hosts, byName: map[string]*Policy{}}
-	if err := db.Read(ctx, p.load(ctx)); err != nil {
+	if err := db.Read(ctx, p.load(ctx, db)); err != nil {
 		return nil, fmt.Errorf("access: read the shared access policies: %w", err)
 	}
 	for i := range p.list {
@@ -85,25 +87,35 @@ func newKey() []byte {
 	return b
 }
 
-func (p *Policies) load(ctx context.Context) func(tx state.Tx) error {
+func (p *Policies) load(ctx context.Context, db state.DB) func(tx state.Tx) error {
 	return func(tx state.Tx) error {
 		p.list = p.list[:0]
-		rows, err := tx.Query(ctx, "SELECT name, permissions, primary_key, secondary_key FROM policy ORDER BY name")
+		rows, err := tx.Query(ctx, "SELECT name, permissions, primary_key, secondary_key, sum FROM policy ORDER BY name")
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
 			var one Policy
-			var permissions int64
-			if err := rows.Scan(&one.Name, &permissions, &one.PrimaryKey, &one.SecondaryKey); err != nil {
+			var permissions, sum int64
+			if err := rows.Scan(&one.Name, &permissions, &one.PrimaryKey, &one.SecondaryKey, &sum); err != nil {
 				return err
 			}
 			one.Permissions = Permission(permissions) & All
+			if sum != one.sum() {
+				return state.DamagedRow(db, "shared access policy "+one.Name)
+			}
 			p.list = append(p.list, one)
 		}
 		return rows.Err()
 	}
+}
+
+// sum guards a policy against bits that flip on the disk.
+func (p *Policy) sum() int64 {
+	b := append([]byte{byte(p.Permissions), byte(len(p.PrimaryKey))}, p.Name...)
+	b = append(append(b, p.PrimaryKey...), p.SecondaryKey...)
+	return int64(crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // List gives all policies in the order of their names. The keys are secret.

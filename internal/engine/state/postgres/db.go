@@ -142,6 +142,9 @@ func (db *DB) Migrate(ctx context.Context, room string, files fs.FS) (err error)
 	return nil
 }
 
+// Location implements state.DB.
+func (db *DB) Location() string { return "database " + db.name }
+
 // Close implements state.DB.
 func (db *DB) Close() error {
 	var err error

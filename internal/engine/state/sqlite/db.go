@@ -233,6 +233,9 @@ func (db *DB) Migrate(ctx context.Context, room string, files fs.FS) error {
 	return nil
 }
 
+// Location implements state.DB.
+func (db *DB) Location() string { return "file " + db.path }
+
 // Close implements state.DB.
 func (db *DB) Close() error {
 	var err error

@@ -11,6 +11,7 @@ CREATE TABLE device (
     key2          BYTEA,
     thumb1        TEXT,              -- SHA-1 or SHA-256 in hexadecimal digits, as given
     thumb2        TEXT,
+    sum           BIGINT NOT NULL,   -- CRC-32C of id, generation, status, auth, keys and thumbprints
     edge          SMALLINT NOT NULL, -- 1: an edge device
     scope         TEXT NOT NULL,     -- device scope; empty without one
     parents       TEXT NOT NULL,     -- parent scopes, separated by blanks
@@ -29,6 +30,7 @@ CREATE TABLE module (
     key2          BYTEA,
     thumb1        TEXT,
     thumb2        TEXT,
+    sum           BIGINT NOT NULL,
     connected     SMALLINT NOT NULL,
     connected_at  BIGINT NOT NULL,
     active_at     BIGINT NOT NULL,
