@@ -161,7 +161,7 @@ func checkDamaged(t *testing.T, dir, file string, bodies map[string]bool) {
 	key := s.Device("after")
 	c := connected(t, s, "after", key)
 	alive(t, c, "after", 1)
-	after, _ := s.TailErr("--device", "after") //nolint:errcheck // it may report the damage once more
+	after, _ := s.TailErr("--device", "after") // it may report the damage once more
 	if len(after) != 1 {
 		t.Errorf("a new event behind the damage cannot be read: %d events", len(after))
 	}

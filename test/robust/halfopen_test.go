@@ -21,7 +21,7 @@ const setup = 30*time.Second + 6*time.Second
 // ended waits for the peer to close a raw connection.
 func ended(t *testing.T, c net.Conn, d time.Duration) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(d)) //nolint:errcheck // a closed connection answers below
+	c.SetReadDeadline(time.Now().Add(d)) // a closed connection answers below
 	b := make([]byte, 4096)
 	for {
 		_, err := c.Read(b)
@@ -58,17 +58,17 @@ func TestSilentPeers(t *testing.T) {
 		"after TLS":               func(t *testing.T) { ended(t, dial(t, s), setup) },
 		"in the ClientHello": func(t *testing.T) {
 			c := tcp(t, s.MQTTAddr())
-			c.Write(clientHello[:len(clientHello)/2]) //nolint:errcheck // ended tells
+			c.Write(clientHello[:len(clientHello)/2]) // ended tells
 			ended(t, c, setup)
 		},
 		"after the ClientHello": func(t *testing.T) {
 			c := tcp(t, s.MQTTAddr())
-			c.Write(clientHello) //nolint:errcheck // ended tells
+			c.Write(clientHello) // ended tells
 			ended(t, c, setup)
 		},
 		"in the CONNECT": func(t *testing.T) {
 			c := dial(t, s)
-			c.Write(hello[:len(hello)/2]) //nolint:errcheck // ended tells
+			c.Write(hello[:len(hello)/2]) // ended tells
 			ended(t, c, setup)
 		},
 		"CONNECT dribbled too slowly": func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestSilentPeers(t *testing.T) {
 					case <-done:
 						return
 					case <-time.After(time.Second):
-						c.Write([]byte{b}) //nolint:errcheck // ended tells
+						c.Write([]byte{b}) // ended tells
 					}
 				}
 			}()
@@ -112,7 +112,7 @@ func TestSilentPeers(t *testing.T) {
 		t.Parallel()
 		for _, b := range [][]byte{hello, []byte("GET / HTTP/1.1\r\n\r\n"), clientHello[:7], append(clientHello[:40:40], make([]byte, 2000)...)} {
 			c := tcp(t, s.MQTTAddr())
-			c.Write(b) //nolint:errcheck // ended tells
+			c.Write(b) // ended tells
 			c.(*net.TCPConn).CloseWrite()
 			ended(t, c, closes)
 		}
@@ -146,7 +146,7 @@ func recordedClientHello(t *testing.T) []byte {
 	t.Helper()
 	client, server := net.Pipe()
 	defer server.Close()
-	go tls.Client(client, &tls.Config{ServerName: "localhost"}).Handshake() //nolint:errcheck // it is cut off
+	go tls.Client(client, &tls.Config{ServerName: "localhost"}).Handshake() // it is cut off
 	b := make([]byte, 16<<10)
 	n, err := server.Read(b)
 	if err != nil {

@@ -92,7 +92,7 @@ func TestBadPackets(t *testing.T) {
 	for name, raw := range badPackets() {
 		t.Run(name, func(t *testing.T) {
 			c := connected(t, s, "bad", badKey)
-			c.Write(raw) //nolint:errcheck // the server may close before it is all written
+			c.Write(raw) // the server may close before it is all written
 			got, err := c.Ended(closes)
 			if err != nil {
 				t.Error(err)
@@ -153,7 +153,7 @@ func TestBadFirstPackets(t *testing.T) {
 	for name, raw := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := dial(t, s)
-			c.Write(raw) //nolint:errcheck // the server may close before it is all written
+			c.Write(raw) // the server may close before it is all written
 			got, err := c.Ended(closes)
 			if err != nil {
 				t.Error(err)

@@ -70,7 +70,7 @@ func TestReplay(t *testing.T) {
 		if i > 0 && e.Sequence() <= events[i-1].Sequence() {
 			t.Fatalf("sequence number %d follows %d", e.Sequence(), events[i-1].Sequence())
 		}
-		id, _ := e.SystemProperties["message-id"].(string) //nolint:errcheck // Atoi tells
+		id, _ := e.SystemProperties["message-id"].(string) // Atoi tells
 		n, err := strconv.Atoi(id)
 		if err != nil {
 			t.Fatalf("event %d: message-id %q", i, id)

@@ -83,7 +83,7 @@ func (s *sender) connection(ctx context.Context, stop <-chan struct{}) (done boo
 	}()
 	defer func() { // let the reader end
 		c.Close()
-		for range acks { //nolint:revive // until it is closed
+		for range acks { // until it is closed
 		}
 	}()
 	for {
