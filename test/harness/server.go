@@ -119,9 +119,11 @@ func New(t testing.TB, o Options) *Server {
 // Args gives the arguments of serve.
 func (s *Server) Args() []string {
 	addr := func(ip string, port int) string { return net.JoinHostPort(ip, strconv.Itoa(port)) }
-	args := []string{"serve", "--data", s.Dir, "--host-name", s.o.Host,
+	args := []string{
+		"serve", "--data", s.Dir, "--host-name", s.o.Host,
 		"--mqtt-addr", addr(s.o.Listen, s.mqtt), "--https-addr", addr(s.o.Listen, s.https),
-		"--metrics-addr", addr("127.0.0.1", s.metrics)}
+		"--metrics-addr", addr("127.0.0.1", s.metrics),
+	}
 	if s.plain != 0 {
 		args = append(args, "--mqtt-plain-addr", addr(s.o.Listen, s.plain))
 	}
