@@ -1,0 +1,49 @@
+package iot
+
+import "time"
+
+// Kind says what an Inbound is.
+type Kind uint8
+
+// The kinds of things that a device can be sent.
+const (
+	KindMessage Kind = 1 + iota // a cloud-to-device message
+	KindMethod                  // a direct method request
+	KindDesired                 // a change of the desired properties
+)
+
+// LockToken names one delivery of a cloud-to-device message.
+type LockToken [16]byte
+
+// Outcome is what a device makes of a cloud-to-device message.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Complete Outcome = iota // done: the message leaves the queue
+	Abandon                 // deliver it again; counts as a delivery
+	Reject                  // cannot be processed: dead-letter it
+	Release                 // the connection ended: deliver it again, uncounted
+)
+
+// Inbound is one thing for a device. Which fields count depends on Kind. It is
+// read-only for everybody once it was handed over, its bytes included.
+type Inbound struct {
+	Kind Kind
+
+	// KindMethod
+	Request string // names the call in the answer: hexadecimal digits
+	Method  string
+	Payload []byte // JSON; nil when the caller gave none
+
+	// KindDesired
+	Version int64
+	Patch   []byte // JSON object as documented: the change and "$version"
+
+	// KindMessage
+	Message       Message
+	Token         LockToken
+	Sequence      int64
+	DeliveryCount int
+	Enqueued      time.Time
+}
