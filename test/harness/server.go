@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -263,6 +265,35 @@ func (s *Server) PlainAddr() string { return net.JoinHostPort(s.o.Listen, strcon
 
 // HTTPSAddr is the address of REST and WebSockets.
 func (s *Server) HTTPSAddr() string { return net.JoinHostPort(s.o.Listen, strconv.Itoa(s.https)) }
+
+// Metric gives the sum of a metric's samples whose line contains all of labels.
+func (s *Server) Metric(name string, labels ...string) float64 {
+	s.t.Helper()
+	resp, err := http.Get(s.Info.Metrics)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	sum := 0.0
+	sc := bufio.NewScanner(resp.Body)
+	for sc.Scan() {
+		line := sc.Text()
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || rest == "" || rest[0] != '{' && rest[0] != ' ' ||
+			slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
+			continue
+		}
+		v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+		if err != nil {
+			s.t.Fatalf("metrics: %q: %v", line, err)
+		}
+		sum += v
+	}
+	if err := sc.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return sum
+}
 
 // TLS gives what a client needs to trust the server.
 func (s *Server) TLS() *tls.Config {

@@ -111,6 +111,7 @@ func TestRefusedConnect(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := dial(t, s)
+			before := refusals(s)
 			err := c.Hello(tt.hello)
 			var refused *device.RefusedError
 			got := "0"
@@ -130,12 +131,18 @@ func TestRefusedConnect(t *testing.T) {
 			if _, err := c.Ended(closes); err != nil {
 				t.Errorf("after a refusal: %v", err)
 			}
+			if tt.why != "" && refusals(s) <= before {
+				t.Error("the metrics do not count the refusal")
+			}
 			if tt.why != "" && !strings.Contains(strings.ToLower(problems(t, s)), tt.why) {
 				t.Errorf("device problems does not say %q: %s", tt.why, problems(t, s))
 			}
 		})
 	}
 }
+
+// refusals counts in the metrics what was refused.
+func refusals(s *harness.Server) float64 { return s.Metric("dunlin_connects_refused_total") }
 
 func problems(t *testing.T, s *harness.Server) string {
 	t.Helper()
