@@ -640,7 +640,7 @@ func (c *conn) Go(fn func()) {
 	}
 	c.jobs.Add(1)
 	c.wmu.Unlock()
-	if !c.l.s.spawn(func() {
+	if !c.l.s.crew.do(c.l.s, func() {
 		fn()
 		if c.jobs.Add(-1) == 0 {
 			c.command(cmdKick)

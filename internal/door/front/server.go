@@ -75,6 +75,7 @@ type Server struct {
 	half  halfOpen
 	bufs  buffers
 	storm storm
+	crew  crew          // runs Conn.Go of the loops
 	slots chan struct{} // TLS handshakes that compute at the moment
 
 	phase   atomic.Int32
@@ -115,7 +116,7 @@ type engine interface {
 func Listen(ctx context.Context, addr string, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits.withDefaults(), log: cfg.Logger,
-		empty: make(chan struct{}, 1), closing: make(chan struct{}),
+		empty: make(chan struct{}, 1), closing: make(chan struct{}), crew: newCrew(),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

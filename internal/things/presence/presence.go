@@ -221,6 +221,9 @@ func (r *Room) Flush(ctx context.Context) {
 			batch = append(batch, a)
 			delete(r.dirty, id)
 		}
+		if len(r.dirty) == 0 {
+			r.dirty = map[iot.ID]Activity{} // a map keeps the room of its fullest hour
+		}
 		r.mu.Unlock()
 		if len(batch) == 0 {
 			return

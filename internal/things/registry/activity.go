@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"strings"
 
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
@@ -14,31 +15,59 @@ type Seen struct {
 }
 
 // seenBatch is the number of states in one write, so that a large batch does
-// not hold up other writes.
-const seenBatch = 500
+// not hold up other writes; seenRows of devices go with one statement, since
+// most of what a state costs is the statement around it.
+const (
+	seenBatch = 512
+	seenRows  = 64
+)
 
-// SaveActivity stores connection states and last activities. Identities that
-// are gone are passed over. ETags do not change.
+// Statements for one row and for seenRows of them. The values of the first row
+// carry the types; both databases name the columns of VALUES column1 and so on.
+const seenHead = `UPDATE device SET connected = v.column2, connected_at = v.column3, active_at = v.column4
+FROM (VALUES (CAST(? AS TEXT), CAST(? AS SMALLINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`
+
+const seenTail = `) AS v WHERE device.id = v.column1`
+
+var (
+	seenOne  = seenHead + seenTail
+	seenMany = seenHead + strings.Repeat(",(?,?,?,?)", seenRows-1) + seenTail
+)
+
+// SaveActivity stores connection states and last activities, at most one of
+// each identity. Identities that are gone are passed over. ETags do not change.
 func (r *Registry) SaveActivity(ctx context.Context, list []Seen) error {
 	for len(list) > 0 {
 		part := list[:min(seenBatch, len(list))]
 		list = list[len(part):]
-		err := r.db.Write(ctx, func(tx state.Tx) error {
-			for _, s := range part {
-				query, args := "UPDATE device SET connected = ?, connected_at = ?, active_at = ? WHERE id = ?",
-					[]any{flag(s.Connected), nanos(s.Since), nanos(s.Last), s.ID.Device}
-				if s.ID.IsModule() {
-					query = "UPDATE module SET connected = ?, connected_at = ?, active_at = ? WHERE device = ? AND id = ?"
-					args = append(args, s.ID.Module)
-				}
-				if _, err := tx.Exec(ctx, query, args...); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := r.db.Write(ctx, func(tx state.Tx) error { return saveSeen(ctx, tx, part) }); err != nil {
 			return stored(err, "store connection states")
+		}
+	}
+	return nil
+}
+
+func saveSeen(ctx context.Context, tx state.Tx, list []Seen) error {
+	args := make([]any, 0, 4*seenRows)
+	for _, s := range list {
+		if s.ID.IsModule() {
+			if _, err := tx.Exec(ctx, "UPDATE module SET connected = ?, connected_at = ?, active_at = ? WHERE device = ? AND id = ?",
+				flag(s.Connected), nanos(s.Since), nanos(s.Last), s.ID.Device, s.ID.Module); err != nil {
+				return err
+			}
+			continue
+		}
+		args = append(args, s.ID.Device, flag(s.Connected), nanos(s.Since), nanos(s.Last))
+		if len(args) == 4*seenRows {
+			if _, err := tx.Exec(ctx, seenMany, args...); err != nil {
+				return err
+			}
+			args = args[:0]
+		}
+	}
+	for ; len(args) > 0; args = args[4:] {
+		if _, err := tx.Exec(ctx, seenOne, args[:4]...); err != nil {
+			return err
 		}
 	}
 	return nil
