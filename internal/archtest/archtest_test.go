@@ -53,3 +53,18 @@ func TestPlanted(t *testing.T) {
 		})
 	}
 }
+
+// TestDependenciesAreDocumented: every module that may be imported stands in
+// docs/dependencies.md.
+func TestDependenciesAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module := range homes {
+		if !strings.Contains(string(text), "`"+module+"`") && !strings.Contains(string(text), "`"+module+"/") {
+			t.Errorf("docs/dependencies.md does not tell of %s", module)
+		}
+	}
+}

@@ -48,25 +48,17 @@ var shared = map[string]bool{
 var homes = map[string][]string{
 	"github.com/alecthomas/kong":          {"cmd/", "internal/cli"},
 	"github.com/coder/websocket":          {"internal/door/httpd"},
-	"github.com/google/go-cmp":            {},
 	"github.com/jackc/pgx":                {"internal/engine/state/postgres", "internal/engine/state/statetest"},
-	"github.com/klauspost/compress":       {"internal/wire/", "internal/engine/"},
 	"github.com/mattn/go-isatty":          {"cmd/", "internal/cli"},
 	"github.com/minio/highwayhash":        {"internal/engine/eventlog/natslog"},
 	"github.com/nats-io":                  {"internal/engine/eventlog/natslog", "internal/engine/bus/natsbus"},
 	"github.com/pressly/goose":            {"internal/engine/state/"},
 	"github.com/prometheus/client_golang": {"..."},
-	"github.com/prometheus/client_model":  {"..."},
 	"github.com/rogpeppe/go-internal":     {},
 	"go.uber.org/goleak":                  {},
 	"go.yaml.in/yaml":                     {"internal/app"},
-	"golang.org/x/crypto":                 {"internal/trust/", "internal/edge"},
-	"golang.org/x/sync":                   {"..."},
 	"golang.org/x/sys":                    {"internal/door/front", "internal/app", "internal/engine/"},
-	"golang.org/x/term":                   {"cmd/", "internal/cli"},
-	"golang.org/x/time":                   {"..."},
 	"modernc.org/sqlite":                  {"internal/engine/state/sqlite"},
-	"pgregory.net/rapid":                  {},
 }
 
 // bannedNames are names under which anything fits, so everything ends there.
