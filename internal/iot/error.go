@@ -28,24 +28,32 @@ const (
 	HubUnauthorized          Code = 401003
 	SystemModuleUnauthorized Code = 401100
 	Forbidden                Code = 403000
+	QueueDepthExceeded       Code = 403004
+	InvalidMessageExpiry     Code = 403009
 	OperationNotAvailable    Code = 403010
 	DeviceDisabled           Code = 403012
+	MethodsInFlightExceeded  Code = 403800
 	NotFound                 Code = 404000
 	DeviceNotFound           Code = 404001
 	ModuleNotFound           Code = 404010
+	DeviceNotOnline          Code = 404103
+	DeviceConnectionClosed   Code = 404104
 	MethodNotAllowed         Code = 405000
 	Conflict                 Code = 409000
 	DeviceAlreadyExists      Code = 409001
 	ModuleAlreadyExists      Code = 409301
 	PreconditionFailed       Code = 412001
+	MessageLockLost          Code = 412002
 	MessageTooLarge          Code = 413001
 	TooManyDevices           Code = 413002
 	TooManyModules           Code = 413003
 	UnsupportedMediaType     Code = 415101
 	Throttled                Code = 429001
 	ServerError              Code = 500001
+	BadDeviceResponse        Code = 502101
 	ServiceUnavailable       Code = 503001
 	ServerBusy               Code = 503005
+	GatewayTimeout           Code = 504101
 )
 
 var codeNames = map[Code]string{
@@ -66,24 +74,32 @@ var codeNames = map[Code]string{
 	HubUnauthorized:          "IotHubUnauthorized",
 	SystemModuleUnauthorized: "SystemModuleModifyUnauthorizedAccess",
 	Forbidden:                "GenericForbidden",
+	QueueDepthExceeded:       "DeviceMaximumQueueDepthExceeded",
+	InvalidMessageExpiry:     "InvalidMessageExpiryTime",
 	OperationNotAvailable:    "OperationNotAvailableInCurrentTier",
 	DeviceDisabled:           "DeviceDisabled",
+	MethodsInFlightExceeded:  "DeviceMaximumInflightMethodExceeded",
 	NotFound:                 "GenericNotFound",
 	DeviceNotFound:           "DeviceNotFound",
 	ModuleNotFound:           "ModuleNotFound",
+	DeviceNotOnline:          "DeviceNotOnline",
+	DeviceConnectionClosed:   "DeviceConnectionClosedRemotely",
 	MethodNotAllowed:         "GenericMethodNotAllowed",
 	Conflict:                 "GenericConflict",
 	DeviceAlreadyExists:      "DeviceAlreadyExists",
 	ModuleAlreadyExists:      "ModuleAlreadyExistsOnDevice",
 	PreconditionFailed:       "PreconditionFailed",
+	MessageLockLost:          "DeviceMessageLockLost",
 	MessageTooLarge:          "MessageTooLarge",
 	TooManyDevices:           "TooManyDevices",
 	TooManyModules:           "TooManyModulesOnDevice",
 	UnsupportedMediaType:     "IncompatibleDataType",
 	Throttled:                "ThrottlingException",
 	ServerError:              "ServerError",
+	BadDeviceResponse:        "BadDeviceResponse",
 	ServiceUnavailable:       "ServiceUnavailable",
 	ServerBusy:               "ServerBusy",
+	GatewayTimeout:           "GatewayTimeout",
 }
 
 // Name gives the documented name, such as "DeviceNotFound".

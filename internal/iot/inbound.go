@@ -44,6 +44,7 @@ type Inbound struct {
 	Message       Message
 	Token         LockToken
 	Sequence      int64
-	DeliveryCount int
+	DeliveryCount int  // times it was abandoned before
+	Redelivered   bool // an earlier connection was sent it and did not settle it
 	Enqueued      time.Time
 }
