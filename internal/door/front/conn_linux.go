@@ -654,6 +654,7 @@ func (c *conn) SetIdle(d time.Duration) {
 	c.idle.Store(seconds(d))
 	if !c.setup.Swap(true) {
 		c.l.s.half.remove(&c.half)
+		c.l.s.storm.note()
 	}
 	c.command(cmdIdle)
 }

@@ -187,13 +187,14 @@ func (b *buffers) grow(p, q []byte) []byte {
 	return append(p, q...)
 }
 
-// storm gives the garbage of many handshakes back to the system once they
-// are over: it is half of the memory of an idle TLS connection.
+// storm gives the garbage of many arrivals back to the system once they are
+// over: handshakes and authentication leave as much behind as an idle
+// connection keeps.
 type storm struct {
-	handshakes atomic.Int64 // since the last release
-	seen       int64        // tick only: handshakes at the last tick
-	quiet      int          // tick only: seconds without a handshake
-	running    atomic.Bool
+	arrivals atomic.Int64 // connections set up since the last release
+	seen     int64        // tick only: arrivals at the last tick
+	quiet    int          // tick only: seconds without one
+	running  atomic.Bool
 }
 
 const (
@@ -201,12 +202,12 @@ const (
 	stormQuiet = 2 // seconds
 )
 
-func (m *storm) note() { m.handshakes.Add(1) }
+func (m *storm) note() { m.arrivals.Add(1) }
 
 // tick is called once a second by one goroutine; it reports that release
 // should run now.
 func (m *storm) tick() bool {
-	n := m.handshakes.Load()
+	n := m.arrivals.Load()
 	if n != m.seen {
 		m.seen, m.quiet = n, 0
 		return false
@@ -215,7 +216,7 @@ func (m *storm) tick() bool {
 	if n < stormSize || m.quiet < stormQuiet || m.running.Load() {
 		return false
 	}
-	m.handshakes.Add(-n)
+	m.arrivals.Add(-n)
 	m.seen, m.quiet = 0, 0
 	return true
 }

@@ -108,7 +108,6 @@ func (c *netConn) handshake(config *tls.Config) error {
 		return err
 	}
 	c.s.handshakes.Add(1)
-	c.s.storm.note()
 	return nil
 }
 
@@ -525,6 +524,7 @@ func (c *netConn) SetIdle(d time.Duration) {
 	c.idle.Store(seconds(d))
 	if !c.setup.Swap(true) {
 		c.s.half.remove(&c.half)
+		c.s.storm.note()
 	}
 	f := &c.s.conns
 	f.mu.Lock()

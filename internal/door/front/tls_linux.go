@@ -121,7 +121,6 @@ func (c *conn) handshaken() {
 	c.hs = nil
 	if h.err == nil && !aborted {
 		s.handshakes.Add(1)
-		s.storm.note()
 		c.parked = true
 		c.last = c.l.now()
 		c.open()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"dunlin/internal/door/front"
@@ -47,6 +48,8 @@ func (s *session) receiveConnect(b []byte) (int, error) {
 		return 0, s.violation(err)
 	}
 	u, e := parseUsername(string(c.UserName))
+	// The ids outlive the connect, the rest of the user name must not with them.
+	u.id = iot.ID{Device: strings.Clone(u.id.Device), Module: strings.Clone(u.id.Module)}
 	if e != nil {
 		s.refuse(mqtt.ConnackBadLogin, u, e)
 		return n, nil

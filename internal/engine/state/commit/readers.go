@@ -7,29 +7,51 @@ import (
 	"dunlin/internal/engine/state"
 )
 
-// Readers is a fixed set of sessions for reading. A session that was lost is
-// replaced when it is needed next.
+// Readers is a fixed set of sessions for reading. The one that was used last
+// is used first: its caches are warm. A session that was lost is replaced when
+// it is needed next.
 type Readers struct {
 	engine *Engine
-	free   chan *Session
+	tokens chan struct{} // one for each session in free
 	closed chan struct{}
 	once   sync.Once
+
+	mu   sync.Mutex
+	free []*Session // a stack; nil stands for a session that was lost
 }
 
 // NewReaders opens n sessions.
 func NewReaders(ctx context.Context, e *Engine, n int) (*Readers, error) {
-	r := &Readers{engine: e, free: make(chan *Session, n), closed: make(chan struct{})}
+	r := &Readers{engine: e, tokens: make(chan struct{}, n), closed: make(chan struct{})}
 	for range n {
 		s, err := NewSession(ctx, e, true)
 		if err != nil {
-			for len(r.free) > 0 {
-				_ = (<-r.free).Close()
+			for _, s := range r.free {
+				_ = s.Close()
 			}
 			return nil, err
 		}
-		r.free <- s
+		r.put(s)
 	}
 	return r, nil
+}
+
+// put gives a session back.
+func (r *Readers) put(s *Session) {
+	r.mu.Lock()
+	r.free = append(r.free, s)
+	r.mu.Unlock()
+	r.tokens <- struct{}{}
+}
+
+// pop takes the session of a token.
+func (r *Readers) pop() *Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := len(r.free) - 1
+	s := r.free[last]
+	r.free = r.free[:last]
+	return s
 }
 
 // Do runs fn in a read transaction.
@@ -53,15 +75,15 @@ func (r *Readers) with(ctx context.Context, read func(s *Session) error) error {
 		return state.ErrClosed
 	default:
 	}
-	var s *Session
 	select {
-	case s = <-r.free:
+	case <-r.tokens:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.closed:
 		return state.ErrClosed
 	}
-	defer func() { r.free <- s }()
+	s := r.pop()
+	defer func() { r.put(s) }()
 	for try := 0; ; try++ {
 		if s == nil {
 			fresh, err := NewSession(ctx, r.engine, true)
@@ -89,8 +111,9 @@ func (r *Readers) with(ctx context.Context, read func(s *Session) error) error {
 func (r *Readers) Close() {
 	r.once.Do(func() {
 		close(r.closed)
-		for range cap(r.free) {
-			if s := <-r.free; s != nil {
+		for range cap(r.tokens) {
+			<-r.tokens
+			if s := r.pop(); s != nil {
 				_ = s.Close()
 			}
 		}
