@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"dunlin/internal/iot"
+	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/trust/access"
 )
@@ -26,6 +27,7 @@ type ServiceDeps struct {
 	Registry *registry.Registry
 	Policies *access.Policies
 	Presence Presence
+	Commands *command.Room
 }
 
 // Services opens the service side of the hub to applications.

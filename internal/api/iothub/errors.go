@@ -27,21 +27,28 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error, id stri
 	if domain, ok := errors.AsType[*iot.Error](err); ok {
 		text = domain.Message
 	}
-	if code.Status() >= http.StatusInternalServerError {
+	if code.Status() >= http.StatusInternalServerError && code != iot.BadDeviceResponse && code != iot.GatewayTimeout {
 		if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 			return // nobody is there to hear it
 		}
 		s.logger.Error("service call failed", slog.String("method", r.Method), slog.String("path", r.URL.Path),
 			slog.String("request_id", id), slog.Any("error", cause(err)))
-		if code.Status() == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "5")
-		}
 	}
-	body, merr := json.Marshal(errorBody{
+	if code.Status() == http.StatusServiceUnavailable || code.Status() == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "5")
+	}
+	now := time.Now().UTC()
+	out := errorBody{
 		Message:          "ErrorCode:" + code.Name() + ";" + strings.ReplaceAll(text, ";", ","),
-		ExceptionMessage: "Tracking ID:" + id + "-G:0-TimeStamp:" + time.Now().UTC().Format("01/02/2006 15:04:05"),
-	})
-	if merr != nil {
+		ExceptionMessage: "Tracking ID:" + id + "-G:0-TimeStamp:" + now.Format("01/02/2006 15:04:05"),
+	}
+	var merr error
+	if o, ok := errors.AsType[*outcome](err); ok {
+		out.ExceptionMessage = ""
+		out.Message, merr = o.message(id, now)
+	}
+	body, berr := json.Marshal(out)
+	if merr = errors.Join(merr, berr); merr != nil {
 		s.logger.Error("error not written", slog.Any("error", merr))
 		return
 	}

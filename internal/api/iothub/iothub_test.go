@@ -15,11 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"dunlin/internal/api/iothub"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/engine/state/statetest"
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
+	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/trust/access"
 	"dunlin/internal/wire/sas"
@@ -36,6 +39,7 @@ const (
 type connections struct {
 	mu     sync.Mutex
 	online map[iot.ID]time.Time
+	takes  map[iot.ID]func(*iot.Inbound) // those that take what they are sent
 	kicked []string
 	gone   []iot.ID
 }
@@ -59,6 +63,29 @@ func (c *connections) Forget(id iot.ID) {
 	c.gone = append(c.gone, id)
 }
 
+func (c *connections) deliver(id iot.ID, in *iot.Inbound) bool {
+	c.mu.Lock()
+	take := c.takes[id]
+	c.mu.Unlock()
+	if take == nil {
+		return false
+	}
+	take(in)
+	return true
+}
+
+func (c *connections) connected(id iot.ID) bool {
+	connected, _, _, _ := c.State(id)
+	return connected
+}
+
+// connect lets take be called with what id is sent.
+func (c *connections) connect(id iot.ID, take func(*iot.Inbound)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.online[id], c.takes[id] = time.Now(), take
+}
+
 func (c *connections) Connected() int { return len(c.online) }
 
 // site is a hub that is called over HTTP.
@@ -67,6 +94,7 @@ type site struct {
 	url      string
 	policies *access.Policies
 	conns    *connections
+	commands *command.Room
 	logged   *bytes.Buffer
 }
 
@@ -76,14 +104,26 @@ func newSite(t *testing.T, db state.DB) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, policies: policies, conns: &connections{online: map[iot.ID]time.Time{}}, logged: &bytes.Buffer{}}
+	s := &site{t: t, policies: policies, conns: &connections{online: map[iot.ID]time.Time{}, takes: map[iot.ID]func(*iot.Inbound){}}, logged: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(s.logged, nil))
 	reg, err := registry.Open(t.Context(), registry.Deps{DB: db, Policies: policies, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.commands, err = command.Open(t.Context(), command.Deps{
+		DB: db, Deliver: s.conns.deliver, Connected: s.conns.connected, Limits: command.StrictLimits(),
+		Logger: logger, Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.commands.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
-		Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns}), Logger: logger,
+		Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands}), Logger: logger,
 	}))
 	t.Cleanup(server.Close)
 	s.url = server.URL

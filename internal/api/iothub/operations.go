@@ -31,6 +31,8 @@ var operations = [...]operation{
 	{"DELETE", "/devices/{device}/modules/{module}", access.RegistryWrite, versionModules, deleteModule, "TestModuleLife"},
 	{"GET", "/statistics/devices", access.RegistryRead, versionDevices, deviceStatistics, "TestStatistics"},
 	{"GET", "/statistics/service", access.RegistryRead, versionDevices, serviceStatistics, "TestStatistics"},
+	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, invokeMethod, "TestInvokeMethod"},
+	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, invokeMethod, "TestInvokeMethod"},
 }
 
 // missing lists public operations that this build does not have; they answer
@@ -42,8 +44,6 @@ var missing = [...]operation{
 	{"GET", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
 	{"PATCH", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
 	{"PUT", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
-	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
-	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
 	{"POST", "/devices/query", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 	{"POST", "/devices/{device}/applyConfigurationContent", access.RegistryWrite, versionModules, notAvailable, "TestMissingOperations"},

@@ -13,9 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"dunlin/internal/engine/state/statetest"
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
+	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/trust/access"
 	"dunlin/internal/wire/sas"
@@ -31,7 +34,7 @@ func (nobody) Connected() int                                                   
 // bodies are what each operation takes, so that nothing but the permission can
 // be wrong with a call.
 var bodies = map[string]string{
-	"POST /devices": `[{"id":"bulk"}]`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
+	"POST /devices": `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
 }
 
 // TestPermissions calls every operation of the table with every policy, twice:
@@ -46,7 +49,14 @@ func TestPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}})
+	commands, err := command.Open(t.Context(), command.Deps{
+		DB: db, Deliver: func(iot.ID, *iot.Inbound) bool { return false }, Connected: func(iot.ID) bool { return false },
+		Limits: command.StrictLimits(), Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Commands: commands})
 	h := New(Deps{Hub: services, Logger: slog.New(slog.DiscardHandler)})
 	for _, table := range [...][]operation{operations[:], missing[:]} {
 		for i := range table {

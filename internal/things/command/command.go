@@ -54,8 +54,12 @@ func Open(_ context.Context, d Deps) (*Room, error) {
 	return r, nil
 }
 
-// Close ends what waits.
+// Drain ends the calls under way, and those to come, with ServiceUnavailable:
+// the server stops and cannot wait for minutes.
+func (r *Room) Drain() { r.once.Do(func() { close(r.closing) }) }
+
+// Close ends the room.
 func (r *Room) Close() error {
-	r.once.Do(func() { close(r.closing) })
+	r.Drain()
 	return nil
 }
