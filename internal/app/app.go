@@ -257,6 +257,7 @@ func (a *App) drain(work context.Context, stopWork func(), doors, background *sy
 	if a.endConnects != nil {
 		a.endConnects()
 	}
+	a.rooms.commands.Drain() // calls that wait for a device
 	// Settled messages are acknowledged on connections that are still open.
 	errs = append(errs, a.settle())
 	var closing sync.WaitGroup
@@ -273,7 +274,7 @@ func (a *App) drain(work context.Context, stopWork func(), doors, background *sy
 	doors.Wait()
 	stopWork() // rooms store what they hold
 	background.Wait()
-	errs = append(errs, a.state.Close(), a.data.close())
+	errs = append(errs, a.rooms.twins.Close(), a.rooms.commands.Close(), a.state.Close(), a.data.close())
 	a.closers = nil
 	err := errors.Join(errs...)
 	a.logger.Info("stopped", slog.Duration("after", time.Since(began).Round(time.Millisecond)), slog.Bool("clean", err == nil))

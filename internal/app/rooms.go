@@ -8,9 +8,11 @@ import (
 	"dunlin/internal/api/iothub"
 	"dunlin/internal/door/mqttd"
 	"dunlin/internal/hub"
+	"dunlin/internal/things/command"
 	"dunlin/internal/things/ingest"
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
+	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
 )
 
@@ -20,6 +22,8 @@ type rooms struct {
 	registry *registry.Registry
 	presence *presence.Room
 	ingest   *ingest.Room
+	twins    *twin.Room
+	commands *command.Room
 	mqtt     *mqttd.Door
 	services *hub.Services
 	iothub   http.Handler
@@ -37,7 +41,23 @@ func (a *App) openRooms(ctx context.Context) error {
 	}
 	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})
 	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
-	r.services = hub.NewServices(hub.ServiceDeps{Registry: r.registry, Policies: r.policies, Presence: r.presence})
+	if r.twins, err = twin.Open(ctx, twin.Deps{
+		DB: a.state, Deliver: r.presence.Deliver, Limits: twin.StrictLimits(),
+		Logger: a.room("twin"), Registerer: a.registry,
+	}); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, r.twins.Close)
+	if r.commands, err = command.Open(ctx, command.Deps{
+		DB: a.state, Deliver: r.presence.Deliver, Connected: r.presence.Has, Limits: command.StrictLimits(),
+		Logger: a.room("command"), Registerer: a.registry,
+	}); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, r.commands.Close)
+	r.services = hub.NewServices(hub.ServiceDeps{
+		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands,
+	})
 	r.iothub = iothub.New(iothub.Deps{Hub: r.services, Logger: a.room("iothub")})
 	if !a.cfg.has(roleGateway) {
 		return nil
@@ -53,7 +73,8 @@ func (a *App) openRooms(ctx context.Context) error {
 	a.closers = append(a.closers, func() error { end(); return nil })
 	r.mqtt = mqttd.New(life, mqttd.Config{
 		Hub: hub.NewDesk(hub.DeskDeps{
-			Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Guard: a.guard, Logger: a.room("hub"),
+			Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands,
+			Guard: a.guard, Logger: a.room("hub"),
 		}),
 		Guard: a.guard, Logger: a.room("mqttd"), Registerer: a.registry,
 	})

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"dunlin/internal/iot"
+	"dunlin/internal/things/command"
 	"dunlin/internal/things/ingest"
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
+	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/guard"
 )
 
@@ -18,6 +21,8 @@ type Desk struct {
 	registry *registry.Registry
 	presence *presence.Room
 	ingest   *ingest.Room
+	twins    *twin.Room
+	commands *command.Room
 	guard    *guard.Log
 	logger   *slog.Logger
 }
@@ -27,13 +32,18 @@ type DeskDeps struct {
 	Registry *registry.Registry
 	Presence *presence.Room
 	Ingest   *ingest.Room
+	Twins    *twin.Room
+	Commands *command.Room
 	Guard    *guard.Log
 	Logger   *slog.Logger
 }
 
 // NewDesk makes the desk.
 func NewDesk(d DeskDeps) *Desk {
-	return &Desk{registry: d.Registry, presence: d.Presence, ingest: d.Ingest, guard: d.Guard, logger: d.Logger}
+	return &Desk{
+		registry: d.Registry, presence: d.Presence, ingest: d.Ingest, twins: d.Twins, commands: d.Commands,
+		guard: d.Guard, logger: d.Logger,
+	}
 }
 
 // Connect implements Connector. What it refuses it notes for the question why
@@ -46,11 +56,11 @@ func (d *Desk) Connect(ctx context.Context, c Credentials, conn Conn) (Device, e
 		d.refused(&c, err)
 		return nil, err
 	}
-	s := &device{desk: d}
+	s := &device{desk: d, conn: conn, generation: identity.Generation}
 	s.source = d.ingest.Source(iot.Origin{
 		ID: c.ID, Generation: identity.Generation, Auth: identity.Auth, Model: c.Model,
 	}, conn)
-	d.presence.Enter(&s.entry, c.ID, conn, identity.Expiry, time.Now())
+	d.presence.Enter(&s.entry, c.ID, s, identity.Expiry, time.Now())
 	if d.presence.Kicks() != kicks {
 		// Somebody was disabled, deleted or given new keys meanwhile: when it
 		// was this identity, the kick has missed it.
@@ -83,9 +93,12 @@ func (d *Desk) refused(c *Credentials, err error) {
 // device is the hub's part of one connection: one allocation, so that many
 // idle devices cost little.
 type device struct {
-	desk   *Desk
-	entry  presence.Entry
-	source ingest.Source
+	desk       *Desk
+	conn       Conn
+	generation uint64
+	entry      presence.Entry
+	source     ingest.Source
+	wants      atomic.Uint32 // bits 1<<iot.Kind
 }
 
 // ID implements Device.
@@ -97,5 +110,57 @@ func (s *device) Send(now int64, msgs []iot.Message) bool {
 	return s.source.Send(now, msgs)
 }
 
+// Want implements Device.
+func (s *device) Want(kind iot.Kind, on bool) {
+	if !on {
+		s.wants.And(^(uint32(1) << kind))
+		return
+	}
+	s.wants.Or(1 << kind)
+	if kind == iot.KindMethod {
+		s.desk.commands.Online(s.ID())
+	}
+}
+
+func (s *device) key() twin.Key { return twin.Key{ID: s.ID(), Generation: s.generation} }
+
+// Twin implements Device.
+func (s *device) Twin(done func(doc []byte, err error)) {
+	s.touch()
+	s.desk.twins.View(s.key(), done)
+}
+
+// Report implements Device.
+func (s *device) Report(patch []byte, ifVersion int64, done func(version int64, err error)) {
+	s.touch()
+	s.desk.twins.Report(s.key(), patch, ifVersion, done)
+}
+
+// Reply implements Device.
+func (s *device) Reply(request []byte, status int, payload []byte) {
+	s.touch()
+	s.desk.commands.Reply(s.ID(), request, status, payload)
+}
+
+// Settle implements Device.
+func (s *device) Settle(token iot.LockToken, o iot.Outcome) {
+	s.touch()
+	_, _ = token, o
+}
+
+func (s *device) touch() { s.entry.Active(time.Now().UnixNano()) }
+
+// Kick implements presence.Peer.
+func (s *device) Kick(reason error) { s.conn.Kick(reason) }
+
+// Deliver implements presence.Peer.
+func (s *device) Deliver(in *iot.Inbound) bool {
+	return s.wants.Load()&(1<<in.Kind) != 0 && s.conn.Deliver(in)
+}
+
 // Close implements Device.
-func (s *device) Close(error) { s.desk.presence.Leave(&s.entry, time.Now()) }
+func (s *device) Close(error) {
+	s.wants.Store(0)
+	s.desk.presence.Leave(&s.entry, time.Now())
+	s.desk.commands.Gone(s.ID())
+}

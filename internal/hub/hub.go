@@ -36,10 +36,16 @@ type Conn interface {
 	// Kick ends the connection: taken over, disabled, deleted, token expired.
 	// The reason carries an iot.Code.
 	Kick(reason error)
+	// Deliver takes something for the device, of a kind that Device.Want has
+	// asked for; false when the connection cannot take it any more. A message
+	// is to be settled through Device.Settle, a method call to be answered
+	// through Device.Reply. What is delivered must not be changed.
+	Deliver(in *iot.Inbound) bool
 }
 
 // Device is one authenticated device or module. It can act for no other. Its
-// methods may not be called concurrently with each other, Close excepted.
+// methods may not be called concurrently with each other, Settle and Close
+// excepted.
 type Device interface {
 	ID() iot.ID
 	// Send hands messages to the log and returns at once; now is Unix
@@ -49,6 +55,22 @@ type Device interface {
 	// the messages are taken, but the door must stop reading until Conn.Ready.
 	// A message above iot.MaxMessage must not be passed.
 	Send(now int64, msgs []iot.Message) (ok bool)
+	// Want says whether the device takes a kind of things from now on.
+	Want(kind iot.Kind, on bool)
+	// Twin reads the device's own twin: JSON with the desired and reported
+	// properties and their versions. It returns at once; done is called once,
+	// on any goroutine, and must not block.
+	Twin(done func(doc []byte, err error))
+	// Report merges a patch (JSON, copied) into the reported properties; done,
+	// called like that of Twin, hears the new version once it is durable.
+	// Patches of one device keep their order. ifVersion, unless it is 0, must
+	// be the version of the reported properties.
+	Report(patch []byte, ifVersion int64, done func(version int64, err error))
+	// Reply answers a method call; request is that of the iot.Inbound. It
+	// copies what it keeps. An answer that nobody waits for is dropped.
+	Reply(request []byte, status int, payload []byte)
+	// Settle says what the device made of a message. It returns at once.
+	Settle(token iot.LockToken, o iot.Outcome)
 	// Close ends the hub's part of the connection: presence, then nothing more
 	// but Durable for what was sent. reason is nil for an orderly end.
 	Close(reason error)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -33,9 +34,10 @@ type desk struct {
 	log  eventlog.Log
 	room *ingest.Room
 
-	mu    sync.Mutex
-	conns map[iot.ID]hub.Conn
-	ended chan error
+	mu      sync.Mutex
+	conns   map[iot.ID]hub.Conn
+	devices map[iot.ID]*testDevice
+	ended   chan error
 }
 
 func (d *desk) Connect(_ context.Context, c hub.Credentials, conn hub.Conn) (hub.Device, error) {
@@ -46,10 +48,17 @@ func (d *desk) Connect(_ context.Context, c hub.Credentials, conn hub.Conn) (hub
 	default:
 		return nil, iot.Errorf(iot.UnauthorizedAccess, "wrong password")
 	}
+	dev := &testDevice{desk: d, id: c.ID, wants: make(chan iot.Kind, 16), replies: make(chan string, 16), settled: make(chan iot.LockToken, 16), source: d.room.Source(iot.Origin{ID: c.ID, Model: c.Model}, conn)}
 	d.mu.Lock()
-	d.conns[c.ID] = conn
+	d.conns[c.ID], d.devices[c.ID] = conn, dev
 	d.mu.Unlock()
-	return &testDevice{desk: d, id: c.ID, source: d.room.Source(iot.Origin{ID: c.ID, Model: c.Model}, conn)}, nil
+	return dev, nil
+}
+
+func (d *desk) device(id iot.ID) *testDevice {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.devices[id]
 }
 
 func (d *desk) conn(id iot.ID) hub.Conn {
@@ -59,14 +68,48 @@ func (d *desk) conn(id iot.ID) hub.Conn {
 }
 
 type testDevice struct {
-	desk   *desk
-	id     iot.ID
-	source ingest.Source
+	desk    *desk
+	id      iot.ID
+	source  ingest.Source
+	version int64
+	wants   chan iot.Kind
+	replies chan string
+	settled chan iot.LockToken
 }
 
 func (d *testDevice) ID() iot.ID                              { return d.id }
 func (d *testDevice) Send(now int64, msgs []iot.Message) bool { return d.source.Send(now, msgs) }
 func (d *testDevice) Close(reason error)                      { d.desk.ended <- reason }
+
+func (d *testDevice) Want(k iot.Kind, on bool) {
+	if on {
+		d.wants <- k
+	}
+}
+
+func (d *testDevice) Twin(done func([]byte, error)) {
+	go done([]byte(`{"desired":{"$version":1},"reported":{"$version":1}}`), nil)
+}
+
+func (d *testDevice) Report(patch []byte, ifVersion int64, done func(int64, error)) {
+	if ifVersion != 0 && ifVersion != d.version {
+		go done(0, iot.Errorf(iot.PreconditionFailed, "version is %d", d.version))
+		return
+	}
+	d.version++
+	version := d.version
+	go done(version, nil)
+}
+
+func (d *testDevice) Reply(request []byte, status int, payload []byte) {
+	d.replies <- fmt.Sprintf("%s %d %s", request, status, payload)
+}
+
+func (d *testDevice) Settle(token iot.LockToken, o iot.Outcome) {
+	if o == iot.Complete {
+		d.settled <- token
+	}
+}
 
 // server is a door behind a real front on loopback.
 type server struct {
@@ -91,7 +134,7 @@ func newDoor(t testing.TB, log eventlog.Log) (*desk, *Door, *guard.Log) {
 	}
 	d := &desk{
 		log: log, room: ingest.New(ingest.Deps{Log: log, Registerer: reg}),
-		conns: map[iot.ID]hub.Conn{}, ended: make(chan error, 100),
+		conns: map[iot.ID]hub.Conn{}, devices: map[iot.ID]*testDevice{}, ended: make(chan error, 100),
 	}
 	return d, New(t.Context(), Config{Hub: d, Guard: g, Logger: logger, Registerer: reg}), g
 }

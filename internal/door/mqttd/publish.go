@@ -86,6 +86,13 @@ func (s *session) publish(t *batch, h mqtt.Header, body []byte) error {
 		return iot.Errorf(iot.BadRequest, "PUBLISH with QoS 2 is not supported; use QoS 0 or 1")
 	}
 	text, ok := bagOf(s.telemetry, topic)
+	if !ok && isRequest(topic) {
+		if len(t.msgs) > 0 { // what came before it goes first
+			s.send(t)
+			t.reset()
+		}
+		return s.request(topic, payload, packetID)
+	}
 	if !ok {
 		return foreignTopic(s.telemetry, topic)
 	}
@@ -115,7 +122,7 @@ func foreignTopic(telemetry string, topic []byte) error {
 	switch {
 	case strings.HasPrefix(shown, "$iothub/"):
 		return iot.Errorf(iot.BadRequest,
-			"topic %q is not served yet; telemetry goes to %q", shown, telemetry+"/")
+			"topic %q is not one that a device publishes to; telemetry goes to %q", shown, telemetry+"/")
 	case bytes.HasPrefix(topic, []byte("devices/")):
 		return iot.Errorf(iot.UnauthorizedAccess,
 			"topic %q is not this identity's; telemetry goes to %q", shown, telemetry+"/")

@@ -24,12 +24,15 @@ type session struct {
 	dev       hub.Device
 	telemetry string // topic of this identity's telemetry, without the last slash
 	will      *iot.Message
-	filters   uint8
 	orderly   bool // DISCONNECT was received
 
 	// any goroutine
 	mu        sync.Mutex
 	unsettled []uint16 // packet ids in order of Send; 0 stands for QoS 0
+	sent      uint64   // messages of Send so far
+	behind    []behind // acknowledgements of requests that wait for messages before them
+	out       *outbox  // nil until the first subscription
+	requests  int16    // twin requests without an answer
 	held      uint8    // why reading is paused
 	early     bool     // Ready came before Send's answer was seen
 	failed    bool     // a message was not stored: acknowledge nothing after it
@@ -38,8 +41,9 @@ type session struct {
 
 // Reasons for holding off a device, each with its own end.
 const (
-	heldByLog   = 1 << iota // Send answered false; until Ready
-	heldByCount             // too many unsettled messages; until half are settled
+	heldByLog      = 1 << iota // Send answered false; until Ready
+	heldByCount                // too many unsettled messages; until half are settled
+	heldByRequests             // too many requests without an answer; until half are answered
 )
 
 // errDisconnect ends a connection that said DISCONNECT.
@@ -74,9 +78,7 @@ func (s *session) receive(t *batch, b []byte) (taken int, err error) {
 		case mqtt.PUBLISH:
 			err = s.publish(t, h, body)
 		case mqtt.PUBACK:
-			// No message to a device is outstanding yet, and an unknown id is
-			// to be ignored; only its form is checked.
-			_, err = mqtt.DecodePuback(body)
+			err = s.acknowledged(body)
 		case mqtt.SUBSCRIBE:
 			err = s.subscribe(body)
 		case mqtt.UNSUBSCRIBE:
@@ -104,6 +106,7 @@ var pingresp = mqtt.AppendPingresp(nil)
 func (s *session) send(t *batch) {
 	s.mu.Lock()
 	s.unsettled = append(s.unsettled, t.ids...)
+	s.sent += uint64(len(t.ids))
 	if len(s.unsettled) > maxUnsettled {
 		s.hold(heldByCount)
 	}
@@ -126,11 +129,7 @@ func (s *session) Durable(n int, err error) {
 	s.mu.Lock()
 	s.failed = s.failed || err != nil
 	if !s.failed {
-		for _, id := range s.unsettled[:n] {
-			if id != 0 {
-				out = mqtt.AppendPuback(out, id)
-			}
-		}
+		out = s.settle(out, n)
 	}
 	s.unsettled = append(s.unsettled[:0], s.unsettled[n:]...)
 	if cap(s.unsettled) > 64 && len(s.unsettled) == 0 {
@@ -152,6 +151,24 @@ func (s *session) Durable(n int, err error) {
 		return
 	}
 	s.door.acked.Add(float64(n))
+}
+
+// settle adds the acknowledgements of the oldest n messages and of the
+// requests between and right behind them.
+func (s *session) settle(out []byte, n int) []byte {
+	number := s.sent - uint64(len(s.unsettled))
+	for _, id := range s.unsettled[:n] {
+		if number++; id != 0 {
+			out = mqtt.AppendPuback(out, id)
+		}
+		for len(s.behind) > 0 && s.behind[0].after <= number {
+			out = mqtt.AppendPuback(out, s.behind[0].id)
+			if s.behind = s.behind[1:]; len(s.behind) == 0 {
+				s.behind = nil
+			}
+		}
+	}
+	return out
 }
 
 // Ready implements hub.Conn.
@@ -208,6 +225,7 @@ func (s *session) Closed(err error) {
 	if s.will != nil && !s.orderly {
 		s.mu.Lock()
 		s.unsettled = append(s.unsettled, 0)
+		s.sent++
 		s.mu.Unlock()
 		s.dev.Send(time.Now().UnixNano(), []iot.Message{*s.will})
 	}

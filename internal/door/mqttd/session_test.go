@@ -108,7 +108,10 @@ func TestViolationsCloseTheConnection(t *testing.T) {
 		{"QoS 2", publishPacket(t, "devices/d/messages/events/", 2, 1, nil), "QoS 2"},
 		{"topic of another device", publishPacket(t, "devices/e/messages/events/", 1, 1, nil), "not this identity's"},
 		{"prefix of the topic", publishPacket(t, "devices/d/messages/eventsX", 1, 1, nil), "not this identity's"},
-		{"twin topic", publishPacket(t, "$iothub/twin/GET/?$rid=1", 1, 1, nil), "not served yet"},
+		{"unknown request", publishPacket(t, "$iothub/twin/POST/?$rid=1", 1, 1, nil), "not one that a device publishes to"},
+		{"request without id", publishPacket(t, "$iothub/twin/GET/?x=1", 1, 1, nil), "must name it"},
+		{"answer without status", publishPacket(t, "$iothub/methods/res/ok/?$rid=1", 1, 1, nil), "no integer"},
+		{"report on no version", publishPacket(t, "$iothub/twin/PATCH/properties/reported/?$rid=1&$version=x", 1, 1, nil), "not a version"},
 		{"any topic", publishPacket(t, "a/b", 1, 1, nil), "not a topic of the hub"},
 		{"bad escape", publishPacket(t, "devices/d/messages/events/a=%zz", 1, 1, nil), "property bag"},
 		{"invalid UTF-8", publishPacket(t, "devices/d/messages/events/a=\xff", 1, 1, nil), "property bag"},
@@ -183,30 +186,6 @@ func TestPublishBehindConnectInOnePiece(t *testing.T) {
 	p := s.dial(t)
 	p.send(append(connectPacket(t, nil), publishPacket(t, "devices/d/messages/events/", 1, 1, nil)...))
 	p.want([]byte{0x20, 2, 0, 0, 0x40, 2, 0, 1})
-}
-
-func TestSubscribe(t *testing.T) {
-	s := start(t, newLog(t))
-	p := s.connected(t, nil)
-	sub := mqtt.Subscribe{PacketID: 3, Subscriptions: []mqtt.Subscription{
-		{Filter: []byte("devices/d/messages/devicebound/#"), QoS: 2},
-		{Filter: []byte("devices/e/messages/devicebound/#"), QoS: 1},
-		{Filter: []byte("$iothub/twin/res/#"), QoS: 0},
-	}}
-	b, err := sub.Append(nil, mqtt.V311)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.send(b)
-	p.want([]byte{0x90, 5, 0, 3, 1, 0x80, 0x80})
-	un := mqtt.Unsubscribe{PacketID: 4, Filters: [][]byte{[]byte("devices/d/messages/devicebound/#")}}
-	if b, err = un.Append(nil, mqtt.V311); err != nil {
-		t.Fatal(err)
-	}
-	p.send(b)
-	p.want([]byte{0xb0, 2, 0, 4})
-	p.send([]byte{0xc0, 0})
-	p.want([]byte{0xd0, 0})
 }
 
 func TestWill(t *testing.T) {
@@ -335,7 +314,12 @@ func (d *discard) Send(_ int64, msgs []iot.Message) bool {
 	d.s.Durable(len(msgs), nil)
 	return true
 }
-func (d *discard) Close(error) {}
+func (d *discard) Close(error)                                          {}
+func (d *discard) Want(iot.Kind, bool)                                  {}
+func (d *discard) Twin(func([]byte, error))                             {}
+func (d *discard) Report([]byte, int64, func(version int64, err error)) {}
+func (d *discard) Reply([]byte, int, []byte)                            {}
+func (d *discard) Settle(iot.LockToken, iot.Outcome)                    {}
 
 func TestPublishDoesNotAllocate(t *testing.T) {
 	s, _ := idle(t)

@@ -1,27 +1,93 @@
 package mqttd
 
 import (
+	"bytes"
+	"strings"
+
+	"dunlin/internal/iot"
 	"dunlin/internal/wire/mqtt"
 )
 
-// subscribe answers SUBSCRIBE. The one filter that can be granted today is
-// the device's own inbox: nothing can be sent to it yet, but device SDKs and
-// plain clients subscribe to it as a matter of course. Filters of features
-// that are not there are refused one by one and the connection stays.
+// subscription is one of the filters that a device may subscribe to.
+type subscription uint8
+
+const (
+	subMessages subscription = iota // cloud-to-device messages
+	subTwin                         // answers to twin requests
+	subDesired                      // changes of the desired properties
+	subMethods                      // direct method requests
+	subInputs                       // inputs of a module: routed to it by an edge runtime
+	subscriptions
+)
+
+// kindOf is what the hub is asked for with a subscription; 0 for nothing.
+var kindOf = [subscriptions]iot.Kind{subMessages: iot.KindMessage, subDesired: iot.KindDesired, subMethods: iot.KindMethod}
+
+// none marks a subscription that is not there, in place of its QoS.
+const none = 0xff
+
+// filterOf finds which subscription a filter is.
+func filterOf(id iot.ID, filter []byte) (subscription, bool) {
+	f := string(filter)
+	switch f {
+	case "$iothub/twin/res/#":
+		return subTwin, true
+	case "$iothub/twin/PATCH/properties/desired/#":
+		return subDesired, true
+	case "$iothub/methods/POST/#":
+		return subMethods, true
+	}
+	own := "devices/" + id.Device + "/"
+	if id.IsModule() {
+		own += "modules/" + id.Module + "/"
+		if f == own+"#" || f == own+"inputs/#" {
+			return subInputs, true
+		}
+	}
+	if f == own+"messages/devicebound/#" {
+		return subMessages, true
+	}
+	// A single method: the others come too, and a device answers those that it
+	// does not know with a status of its own.
+	if name, ok := strings.CutPrefix(f, "$iothub/methods/POST/"); ok {
+		if name, ok = strings.CutSuffix(name, "/#"); ok && name != "" && !strings.ContainsAny(name, "/+#") {
+			return subMethods, true
+		}
+	}
+	return 0, false
+}
+
+// subscribe answers SUBSCRIBE. A filter that is not the identity's is refused
+// alone, and the connection stays.
 func (s *session) subscribe(body []byte) error {
 	var p mqtt.Subscribe
 	if err := p.Decode(body, mqtt.V311); err != nil {
 		return err
 	}
 	codes := make([]byte, len(p.Subscriptions))
+	var want []iot.Kind
+	s.mu.Lock()
+	if s.out == nil {
+		s.out = newOutbox()
+	}
 	for i, sub := range p.Subscriptions {
 		codes[i] = mqtt.SubackFailure
-		if s.filters < maxFilters && s.isInbox(sub.Filter) {
-			codes[i] = min(sub.QoS, 1)
-			s.filters++
+		which, ok := filterOf(s.dev.ID(), sub.Filter)
+		if !ok || s.out.qos[which] == none && s.out.count() >= maxFilters {
+			continue
+		}
+		codes[i] = min(sub.QoS, 1)
+		s.out.qos[which] = codes[i]
+		if kind := kindOf[which]; kind != 0 {
+			want = append(want, kind)
 		}
 	}
 	s.conn.Write(mqtt.AppendSuback(nil, p.PacketID, codes))
+	s.mu.Unlock()
+	// Only now, as it brings what has waited, and SUBACK comes first.
+	for _, kind := range want {
+		s.dev.Want(kind, true)
+	}
 	return nil
 }
 
@@ -31,16 +97,50 @@ func (s *session) unsubscribe(body []byte) error {
 		return err
 	}
 	for _, filter := range p.Filters {
-		if s.filters > 0 && s.isInbox(filter) {
-			s.filters--
+		which, ok := filterOf(s.dev.ID(), filter)
+		if !ok {
+			continue
 		}
+		if kind := kindOf[which]; kind != 0 {
+			s.dev.Want(kind, false)
+		}
+		s.mu.Lock()
+		if s.out != nil {
+			s.out.qos[which] = none
+		}
+		s.mu.Unlock()
 	}
 	s.conn.Write(mqtt.AppendUnsuback(nil, p.PacketID))
 	return nil
 }
 
-// isInbox reports whether filter is the identity's own cloud-to-device topic.
-func (s *session) isInbox(filter []byte) bool {
-	id := s.dev.ID()
-	return !id.IsModule() && string(filter) == "devices/"+id.Device+"/messages/devicebound/#"
+// outbox is what a connection that has subscribed to something needs; others
+// do without it.
+type outbox struct {
+	qos    [subscriptions]byte // granted, or none
+	lastID uint16
+	tokens map[uint16]iot.LockToken // messages that wait for PUBACK
+}
+
+func newOutbox() *outbox {
+	o := &outbox{}
+	for i := range o.qos {
+		o.qos[i] = none
+	}
+	return o
+}
+
+func (o *outbox) count() int { return int(subscriptions) - bytes.Count(o.qos[:], []byte{none}) }
+
+// nextID gives a packet identifier that no message waits with; 0 with QoS 0.
+func (o *outbox) nextID(qos byte) uint16 {
+	if qos == 0 {
+		return 0
+	}
+	for {
+		o.lastID++
+		if _, used := o.tokens[o.lastID]; !used && o.lastID != 0 {
+			return o.lastID
+		}
+	}
 }

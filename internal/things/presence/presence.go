@@ -17,8 +17,14 @@ import (
 	"dunlin/internal/iot"
 )
 
-// Kicker ends a connection; it must not block.
-type Kicker interface{ Kick(reason error) }
+// Peer is a connection; its methods must not block.
+type Peer interface {
+	// Kick ends the connection.
+	Kick(reason error)
+	// Deliver hands over something for the device; false when it has not
+	// asked for that kind, or the connection cannot take it any more.
+	Deliver(in *iot.Inbound) bool
+}
 
 // Activity is a connection state to be stored.
 type Activity struct {
@@ -68,7 +74,7 @@ type Room struct {
 // Entry is one live connection.
 type Entry struct {
 	id     iot.ID
-	kicker Kicker
+	peer   Peer
 	since  time.Time
 	expiry int64 // Unix nanoseconds, 0 for none
 	index  int   // in the heap, -1 when not there
@@ -97,8 +103,8 @@ func New(d Deps) *Room {
 
 // Enter makes e the connection of id and kicks an earlier one. A zero expiry
 // means that the credential does not expire.
-func (r *Room) Enter(e *Entry, id iot.ID, k Kicker, expiry, now time.Time) {
-	e.id, e.kicker, e.since, e.index = id, k, now, -1
+func (r *Room) Enter(e *Entry, id iot.ID, p Peer, expiry, now time.Time) {
+	e.id, e.peer, e.since, e.index = id, p, now, -1
 	e.saved = now.UnixNano()
 	e.last.Store(e.saved)
 	r.mu.Lock()
@@ -118,7 +124,7 @@ func (r *Room) Enter(e *Entry, id iot.ID, k Kicker, expiry, now time.Time) {
 	r.mu.Unlock()
 	if old != nil {
 		r.takeovers.Inc()
-		old.kicker.Kick(iot.Errorf(iot.ReplacedByNewConnection,
+		old.peer.Kick(iot.Errorf(iot.ReplacedByNewConnection,
 			"another connection of %q has taken over; check that no two devices use the same id", id))
 	}
 }
@@ -173,8 +179,24 @@ func (r *Room) Kick(id iot.ID, reason error) {
 	e := r.here[id]
 	r.mu.Unlock()
 	if e != nil {
-		e.kicker.Kick(reason)
+		e.peer.Kick(reason)
 	}
+}
+
+// Deliver hands something to the connection of an identity; false when there
+// is none that takes it.
+func (r *Room) Deliver(id iot.ID, in *iot.Inbound) bool {
+	r.mu.Lock()
+	e := r.here[id]
+	r.mu.Unlock()
+	return e != nil && e.peer.Deliver(in)
+}
+
+// Has reports whether an identity is connected to this node.
+func (r *Room) Has(id iot.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.here[id] != nil
 }
 
 // Forget drops what is waiting to be stored for an identity that was deleted.
@@ -267,7 +289,7 @@ func (r *Room) expire(now time.Time) time.Duration {
 	}
 	r.mu.Unlock()
 	for _, e := range gone {
-		e.kicker.Kick(iot.Errorf(iot.HubUnauthorized,
+		e.peer.Kick(iot.Errorf(iot.HubUnauthorized,
 			"the token of %q has expired; connect again with a new one", e.id))
 	}
 	return next

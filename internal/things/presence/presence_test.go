@@ -26,6 +26,8 @@ func (k *kicked) Kick(reason error) {
 	k.reason = reason
 }
 
+func (k *kicked) Deliver(*iot.Inbound) bool { return true }
+
 func (k *kicked) code() iot.Code {
 	k.mu.Lock()
 	defer k.mu.Unlock()
