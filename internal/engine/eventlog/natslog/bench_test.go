@@ -83,15 +83,15 @@ func BenchmarkClosedLoop(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			for sent := 0; sent < b.N; {
-				any := false
+				taken := false
 				for i, w := range waiters {
 					if n := w.free.Swap(0); n > 0 {
 						producers[i].Append(1, recs[:n])
 						sent += int(n)
-						any = true
+						taken = true
 					}
 				}
-				if !any {
+				if !taken {
 					<-signal
 				}
 			}

@@ -65,7 +65,7 @@ func (m *mender) mend() (tail bool, err error) {
 	var buf bytes.Buffer
 	for i, name := range slices.Backward(blocks) {
 		if time.Since(start) > budget {
-			m.log.Debug("older blocks of the event log not checked at this start", "dir", dir, "blocks", i+1)
+			m.log.Debug("older blocks of the event log not checked at this start", slog.String("dir", dir), slog.Int("blocks", i+1))
 			break
 		}
 		buf.Reset()
@@ -85,8 +85,8 @@ func (m *mender) mend() (tail bool, err error) {
 		mended = true
 		tail = tail || tailLost
 		m.log.Error("damaged records in the event log: they are left out, all others stay readable",
-			"file", name, "damaged_places", lost, "bytes_lost", len(b)-len(good), "original", kept,
-			"remedy", "restore the data directory from a backup if these records are needed")
+			slog.String("file", name), slog.Int("damaged_places", lost), slog.Int("bytes_lost", len(b)-len(good)), slog.String("original", kept),
+			slog.String("remedy", "restore the data directory from a backup if these records are needed"))
 	}
 	if mended {
 		// The index of the store does not fit any more; it is made anew.

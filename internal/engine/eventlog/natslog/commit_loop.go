@@ -35,7 +35,7 @@ func (l *Log) send(b *batch) {
 	l.msg.Reply = l.replyPrefix + strconv.FormatUint(b.seq, 10)
 	l.msg.Header[expectedLast][0] = strconv.FormatUint(b.seq-1, 10)
 	if err := l.nc.PublishMsg(l.msg); err != nil {
-		l.cfg.Logger.Debug("commit not sent", "commit", b.seq, "error", err)
+		l.cfg.Logger.Debug("commit not sent", slog.Uint64("commit", b.seq), slog.Any("error", err))
 		l.a.mu.Lock()
 		if l.a.inflight == b {
 			b.sentAt = 0
@@ -178,7 +178,7 @@ func (l *Log) again(b *batch, why string) {
 	l.a.mu.Lock()
 	b.sentAt = 0
 	l.a.mu.Unlock()
-	l.warn("the store did not take a commit, trying again", "commit", b.seq, "reason", why)
+	l.warn("the store did not take a commit, trying again", slog.Uint64("commit", b.seq), slog.String("reason", why))
 }
 
 // durable is called when b, the batch in flight, is on disk.
@@ -310,7 +310,7 @@ func (l *Log) fail(err error) {
 	l.settled = append(l.settled, lost...)
 	a.mu.Unlock()
 	if !errors.Is(err, eventlog.ErrClosed) {
-		l.cfg.Logger.Error("the event log stops taking records", "log", l.cfg.Name, "error", err)
+		l.cfg.Logger.Error("the event log stops taking records", slog.String("log", l.cfg.Name), slog.Any("error", err))
 	}
 	l.deliverSettled()
 	l.wakeProducers()
@@ -349,10 +349,10 @@ func (l *Log) onTick() {
 func (l *Log) retry(b *batch) {
 	l.m.retries.Inc()
 	if l.emb != nil && (!l.emb.enabled() || b.tries%3 == 0) {
-		l.warn("the embedded store has stopped, starting it again", "commit", b.seq)
+		l.warn("the embedded store has stopped, starting it again", slog.Uint64("commit", b.seq))
 		l.emb.stop()
 		if err := l.emb.start(); err != nil {
-			l.warn("the embedded store does not start", "error", err)
+			l.warn("the embedded store does not start", slog.Any("error", err))
 			return
 		}
 		if !l.reconnected(5 * time.Second) {
@@ -373,17 +373,18 @@ func (l *Log) resend(b *batch) {
 	l.send(b)
 }
 
-// reconnected waits until the commit connection is up again.
+// reconnected waits until the commit connection is up again, while the log is
+// being closed as well.
 func (l *Log) reconnected(d time.Duration) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), d)
 	defer cancel()
 	return l.nc.FlushWithContext(ctx) == nil
 }
 
 // verify finds out whether b, whose answer is lost or says that the number
-// is taken, is in the store.
+// is taken, is in the store. Close waits for the answer.
 func (l *Log) verify(b *batch) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), 5*time.Second)
 	defer cancel()
 	info, err := l.streamInfo(ctx)
 	if err != nil {
@@ -446,21 +447,24 @@ func (l *Log) checkSpace() bool {
 		a.full = true
 		l.m.stalls.WithLabelValues(stallDisk).Inc()
 		l.cfg.Logger.Error("disk of the event log is full: devices have to wait, nothing acknowledged is lost; free some space or lower the retention",
-			"log", l.cfg.Name, "dir", l.cfg.Dir, "free_bytes", free, "reserve_bytes", reserve)
+			slog.String("log", l.cfg.Name), slog.String("dir", l.cfg.Dir), slog.Int64("free_bytes", free), slog.Int64("reserve_bytes", reserve))
 	case free >= reserve && a.full:
 		a.full = false
-		l.cfg.Logger.Info("disk of the event log has room again", "log", l.cfg.Name, "dir", l.cfg.Dir, "free_bytes", free)
+		l.cfg.Logger.Info("disk of the event log has room again",
+			slog.String("log", l.cfg.Name), slog.String("dir", l.cfg.Dir), slog.Int64("free_bytes", free))
 	}
 	return !a.full
 }
 
-// warn logs at most once in ten seconds for each message. Only the committer calls it.
-func (l *Log) warn(msg string, args ...any) {
+// warn logs at most once in ten seconds for each message, which is a constant.
+// Only the committer calls it.
+func (l *Log) warn(msg string, attrs ...slog.Attr) {
 	now := l.a.clock()
-	if at, ok := l.warned[msg]; ok && now-at < int64(10*time.Second) {
-		l.cfg.Logger.Debug(msg, args...)
-		return
+	level := slog.LevelDebug
+	if at, ok := l.warned[msg]; !ok || now-at >= int64(10*time.Second) {
+		l.warned[msg] = now
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("log", l.cfg.Name))
 	}
-	l.warned[msg] = now
-	l.cfg.Logger.Log(context.Background(), slog.LevelWarn, msg, append(args, "log", l.cfg.Name)...)
+	l.cfg.Logger.LogAttrs(l.ctx, level, msg, attrs...) //nolint:sloglint // the callers pass constants
 }

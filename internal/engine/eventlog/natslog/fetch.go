@@ -24,13 +24,13 @@ const (
 // errNotFound says that the store has no such commit, or cannot read it.
 var errNotFound = errors.New("no such commit in the store")
 
-// badCommit is a message of the stream that is not a sound commit.
-type badCommit struct {
+// badCommitError is a message of the stream that is not a sound commit.
+type badCommitError struct {
 	seq uint64
 	err error
 }
 
-func (e *badCommit) Error() string { return fmt.Sprintf("commit %d: %v", e.seq, e.err) }
+func (e *badCommitError) Error() string { return fmt.Sprintf("commit %d: %v", e.seq, e.err) }
 
 func purgeBefore(seq uint64) jetstream.StreamPurgeOpt { return jetstream.WithPurgeSequence(seq) }
 
@@ -49,7 +49,7 @@ func (l *Log) fetch(ctx context.Context, seq uint64, dst []fetched, batch int) (
 	if err != nil {
 		return dst, err
 	}
-	defer sub.Unsubscribe()
+	defer sub.Unsubscribe() //nolint:errcheck // the connection may have gone
 	req := fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, seq, batch, fetchBytes)
 	if err := l.rc.PublishRequest("$JS.API.DIRECT.GET."+l.stream, inbox, req); err != nil {
 		return dst, err
@@ -137,7 +137,7 @@ func (l *Log) parse(f fetched) (commitView, error) {
 		err = fmt.Errorf("it has %d partitions instead of %d", c.partitions, l.cfg.Partitions)
 	}
 	if err != nil {
-		return c, &badCommit{f.seq, err}
+		return c, &badCommitError{f.seq, err}
 	}
 	return c, nil
 }
@@ -157,7 +157,7 @@ func (l *Log) search(ctx context.Context, first, last uint64, ok func(*commitVie
 				at, c = got, view
 				break
 			}
-			if !errors.Is(err, errNotFound) && !errors.As(err, new(*badCommit)) {
+			if !errors.Is(err, errNotFound) && !errors.As(err, new(*badCommitError)) {
 				return 0, err
 			}
 			at++

@@ -2,6 +2,7 @@ package natslog
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -39,7 +40,7 @@ func (l *Log) keep() {
 		if l.cfg.MaxAge > 0 && time.Since(expired) >= min(l.cfg.MaxAge/4, time.Minute) {
 			expired = time.Now()
 			if err := l.expire(ctx, expired.Add(-l.cfg.MaxAge).UnixNano(), info.State.FirstSeq); err != nil && ctx.Err() == nil {
-				l.cfg.Logger.Warn("old records not removed", "log", l.cfg.Name, "error", err)
+				l.cfg.Logger.Warn("old records not removed", slog.String("log", l.cfg.Name), slog.Any("error", err))
 			}
 		}
 	}

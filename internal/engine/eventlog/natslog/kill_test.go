@@ -83,7 +83,7 @@ func (p *printer) Durable(n int, err error) {
 		return
 	}
 	// One write: a kill cannot split it in a way that counts too much.
-	os.Stdout.WriteString(fmt.Sprintf("ack %d %d\n", p.id, n))
+	fmt.Fprintf(os.Stdout, "ack %d %d\n", p.id, n)
 	p.free.Add(int64(n))
 	select {
 	case p.signal <- struct{}{}:
@@ -120,7 +120,7 @@ func TestKill(t *testing.T) {
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			var id, n int
-			var text = lines.Text()
+			text := lines.Text()
 			switch {
 			case strings.HasPrefix(text, "open"):
 				t.Logf("round %d: %s ms", round, text)

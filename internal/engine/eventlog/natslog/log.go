@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -94,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		kick:    make(chan struct{}, 1),
 		warned:  make(map[string]int64),
 	}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.a = appender{
 		pool:    &l.pool,
 		writer:  randomWriter(),
@@ -149,7 +150,7 @@ func (l *Log) open(ctx context.Context) error {
 			return fmt.Errorf("eventlog: %w", err)
 		}
 	}
-	if err := l.connect(ctx); err != nil {
+	if err := l.connect(); err != nil {
 		return err
 	}
 	info, err := l.prepareStream(ctx)
@@ -182,7 +183,7 @@ func writerNote() string {
 	return fmt.Sprintf("host %s, process %d, since %s", host, os.Getpid(), time.Now().UTC().Format(time.RFC3339))
 }
 
-func (l *Log) connect(ctx context.Context) error {
+func (l *Log) connect() error {
 	dial := func(name string) (*nats.Conn, error) {
 		opts := []nats.Option{
 			nats.Name("dunlin " + name + " " + l.cfg.Name),
@@ -194,11 +195,11 @@ func (l *Log) connect(ctx context.Context) error {
 			nats.PingInterval(20 * time.Second),
 			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 				if err != nil {
-					l.cfg.Logger.Warn("connection to NATS lost", "connection", name, "error", err)
+					l.cfg.Logger.Warn("connection to NATS lost", slog.String("connection", name), slog.Any("error", err))
 				}
 			}),
 			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-				l.cfg.Logger.Warn("NATS reports an error", "connection", name, "error", err)
+				l.cfg.Logger.Warn("NATS reports an error", slog.String("connection", name), slog.Any("error", err))
 			}),
 		}
 		url := l.cfg.URL
@@ -271,7 +272,7 @@ func (l *Log) prepareStream(ctx context.Context) (*jetstream.StreamInfo, error) 
 		case len(blocks) > 0:
 			// The server takes the blocks into the new stream.
 			l.cfg.Logger.Error("the description of the event log is damaged, it is made anew around the stored records",
-				"log", l.cfg.Name, "dir", storeDir(l.cfg.Dir, l.stream))
+				slog.String("log", l.cfg.Name), slog.String("dir", storeDir(l.cfg.Dir, l.stream)))
 		case marked:
 			want.FirstSeq = m.Commit + 1 // the store has gone; no number may come twice
 		}
@@ -352,7 +353,7 @@ func (l *Log) firstKept(ctx context.Context, seq uint64, partition int) (int64, 
 	durable, _ := l.tail.state(partition)
 	for s := max(1, seq); s <= durable; s++ {
 		at, c, err := l.loadNext(ctx, s)
-		if errors.Is(err, errNotFound) || errors.As(err, new(*badCommit)) {
+		if errors.Is(err, errNotFound) || errors.As(err, new(*badCommitError)) {
 			continue
 		}
 		if err != nil {
@@ -386,7 +387,7 @@ func (l *Log) Close() error {
 		l.done.Wait()
 		l.a.mu.Lock()
 		l.a.timer.Stop()
-		if l.a.stop != eventlog.ErrClosed {
+		if l.a.stop != eventlog.ErrClosed { //nolint:errorlint // a wrapped one says that records were lost while closing
 			l.closeErr = l.a.stop
 		}
 		l.a.stop = eventlog.ErrClosed

@@ -131,7 +131,7 @@ func (r *reader) run(ctx context.Context, follow bool, end uint64, last head) {
 			continue
 		}
 		b, oldest := r.l.tail.get(r.pos)
-		ok := true
+		var ok bool
 		if b != nil {
 			ok = r.commit(b.seq, &b.view)
 			r.l.pool.release(b)
@@ -182,7 +182,7 @@ func (r *reader) old(ctx context.Context, limit uint64) bool {
 		if err != nil && !errors.Is(err, errNotFound) {
 			return r.retryOrGiveUp(ctx, err)
 		}
-		return r.missing(ctx, limit)
+		return r.missing(ctx)
 	}
 	r.failures = 0
 	for _, f := range got {
@@ -250,7 +250,7 @@ func (r *reader) jumped(ctx context.Context, seq uint64) bool {
 }
 
 // missing is called when the store cannot give commit pos.
-func (r *reader) missing(ctx context.Context, limit uint64) bool {
+func (r *reader) missing(ctx context.Context) bool {
 	info, err := r.l.streamInfo(ctx)
 	if err != nil {
 		return r.retryOrGiveUp(ctx, err)

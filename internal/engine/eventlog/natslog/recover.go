@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -56,7 +57,7 @@ func (l *Log) saveMark(clean bool) {
 		}
 	}
 	if err != nil {
-		l.cfg.Logger.Debug("mark of the event log not written", "log", l.cfg.Name, "error", err)
+		l.cfg.Logger.Debug("mark of the event log not written", slog.String("log", l.cfg.Name), slog.Any("error", err))
 		return
 	}
 	l.marked = m.Commit
@@ -90,7 +91,7 @@ func (l *Log) recover(ctx context.Context, info *jetstream.StreamInfo) error {
 		}
 		c, err := parseCommit(b)
 		if err != nil {
-			l.cfg.Logger.Error("damaged commit at the end of the event log", "log", l.cfg.Name, "commit", seq, "error", err)
+			l.cfg.Logger.Error("damaged commit at the end of the event log", slog.String("log", l.cfg.Name), slog.Uint64("commit", seq), slog.Any("error", err))
 			continue
 		}
 		if c.partitions != l.cfg.Partitions {
@@ -124,7 +125,8 @@ func (l *Log) recover(ctx context.Context, info *jetstream.StreamInfo) error {
 		}
 	}
 	l.cfg.Logger.Error("the end of the event log is damaged: acknowledged records are missing and sequence numbers go on after a gap; restore the data directory from a backup if these records are needed",
-		"log", l.cfg.Name, "stream", l.stream, "dir", l.cfg.Dir, "last_commit_read", found, "last_commit_known", max(last, m.Commit))
+		slog.String("log", l.cfg.Name), slog.String("stream", l.stream), slog.String("dir", l.cfg.Dir),
+		slog.Uint64("last_commit_read", found), slog.Uint64("last_commit_known", max(last, m.Commit)))
 	return l.fill(ctx, last, target, heads)
 }
 

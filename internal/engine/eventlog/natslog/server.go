@@ -1,7 +1,6 @@
 package natslog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,7 +51,7 @@ func (e *embedded) start() error {
 	if err != nil {
 		return fmt.Errorf("embedded NATS server: %w", err)
 	}
-	l := &serverLog{log: e.log.With("part", "nats-server")}
+	l := &serverLog{log: e.log.With(slog.String("part", "nats-server"))}
 	srv.SetLoggerV2(l, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(30*time.Second) || !srv.JetStreamEnabled() {
@@ -113,22 +112,22 @@ func (l *serverLog) firstError() string {
 	return l.first
 }
 
-func (l *serverLog) say(level slog.Level, format string, v []any) {
-	if level >= slog.LevelError {
-		l.mu.Lock()
-		if l.first == "" {
-			l.first = fmt.Sprintf(format, v...)
-		}
-		l.mu.Unlock()
-	}
-	if l.log.Enabled(context.Background(), level) {
-		l.log.Log(context.Background(), level, strings.TrimSpace(fmt.Sprintf(format, v...)))
-	}
+func (l *serverLog) say(put func(string, ...any), format string, v []any) {
+	put(strings.TrimSpace(fmt.Sprintf(format, v...)))
 }
 
-func (l *serverLog) Noticef(format string, v ...any) { l.say(slog.LevelDebug, format, v) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.say(slog.LevelWarn, format, v) }
-func (l *serverLog) Fatalf(format string, v ...any)  { l.say(slog.LevelError, format, v) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.say(slog.LevelError, format, v) }
-func (l *serverLog) Debugf(format string, v ...any)  { l.say(slog.LevelDebug, format, v) }
-func (l *serverLog) Tracef(format string, v ...any)  {}
+func (l *serverLog) fail(format string, v []any) {
+	l.mu.Lock()
+	if l.first == "" {
+		l.first = fmt.Sprintf(format, v...)
+	}
+	l.mu.Unlock()
+	l.say(l.log.Error, format, v)
+}
+
+func (l *serverLog) Noticef(format string, v ...any) { l.say(l.log.Debug, format, v) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.say(l.log.Warn, format, v) }
+func (l *serverLog) Fatalf(format string, v ...any)  { l.fail(format, v) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.fail(format, v) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.say(l.log.Debug, format, v) }
+func (l *serverLog) Tracef(string, ...any)           {}
