@@ -115,11 +115,14 @@ func TestEventLine(t *testing.T) {
 	}
 	m := iot.Message{
 		System: []iot.SystemProperty{
-			{Key: iot.MessageID, Value: []byte("m\"1")}, {Key: iot.ContentType, Value: []byte("application/json")},
+			{Key: iot.MessageID, Value: []byte("m\"1")},
+			{Key: iot.ContentType, Value: []byte("application/json")},
 			{Key: iot.ContentEncoding, Value: []byte("utf-8")},
 		},
 		Properties: []iot.Property{
-			{Name: []byte("a b"), Value: []byte("c&d=é")}, {Name: []byte("empty"), Value: []byte{}}, {Name: []byte("none")},
+			{Name: []byte("a b"), Value: []byte("c&d=é")},
+			{Name: []byte("empty"), Value: []byte{}},
+			{Name: []byte("none")},
 			{Name: []byte("odd"), Value: []byte("\x01\n\xff")},
 		},
 		Body: []byte("{\"t\":\n 1}"),

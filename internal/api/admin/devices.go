@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -65,12 +66,11 @@ func (s *server) importDevices(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		code, text := iot.CodeOf(err), "the server could not do this; its log says why"
-		var domain *iot.Error
-		if errors.As(err, &domain) {
+		if domain, ok := errors.AsType[*iot.Error](err); ok {
 			text = domain.Message
 		}
 		if code.Status() >= http.StatusInternalServerError {
-			s.deps.Logger.Error("import of devices ended early", "created", sum.Created, "error", err)
+			s.deps.Logger.Error("import of devices ended early", slog.Int("created", sum.Created), slog.Any("error", err))
 		}
 		sum.Error = &importError{code.Name(), text}
 	}

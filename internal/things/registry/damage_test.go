@@ -56,8 +56,7 @@ func TestAlteredRow(t *testing.T) {
 		claim := registry.Claim{ID: iot.ID{Device: "d1"}, Token: sas.Sign(hubName+"/devices/d1", d.PrimaryKey, now.Add(time.Hour), "")}
 		_, err = r.Authenticate(ctx, claim, now)
 		wantRefusal(t, err, registry.ReasonStoreNotAvailable, iot.ServiceUnavailable)
-		var refused *registry.Refused
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*registry.Refused](err); ok {
 			damaged("authenticate", refused.Err.Err)
 		}
 		if got, err := r.Device(ctx, "whole"); err != nil || got.ETag != whole.ETag {

@@ -141,7 +141,7 @@ func (l *Log) Run(ctx context.Context) error {
 
 func (l *Log) report(err error) {
 	if err != nil {
-		l.logger.Error("refused connects not stored", "error", err)
+		l.logger.Error("refused connects not stored", slog.Any("error", err))
 	}
 }
 
