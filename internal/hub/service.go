@@ -7,6 +7,7 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
+	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
 )
 
@@ -28,6 +29,7 @@ type ServiceDeps struct {
 	Policies *access.Policies
 	Presence Presence
 	Commands *command.Room
+	Twins    *twin.Room
 }
 
 // Services opens the service side of the hub to applications.
@@ -76,8 +78,9 @@ func (s *Service) live(id iot.ID, a *registry.Activity) {
 func (s *Service) end(ended []registry.Ended) {
 	for _, e := range ended {
 		s.deps.Presence.Kick(e.ID, e.Reason)
-		if e.Reason.Code == iot.DeviceNotFound || e.Reason.Code == iot.ModuleNotFound {
+		if e.Deleted() {
 			s.deps.Presence.Forget(e.ID)
+			s.deps.Twins.Drop(twin.Key{ID: e.ID, Generation: e.Generation})
 		}
 	}
 }
@@ -179,18 +182,6 @@ func (s *Service) DeleteModule(ctx context.Context, id iot.ID, match registry.Ma
 		s.end(ended)
 	}
 	return err
-}
-
-// Bulk does each entry for itself and answers those that were refused.
-func (s *Service) Bulk(ctx context.Context, entries []registry.BulkEntry) ([]registry.BulkError, error) {
-	if err := s.write("devices"); err != nil {
-		return nil, err
-	}
-	failed, ended, err := s.deps.Registry.Bulk(ctx, entries, time.Now())
-	if err == nil {
-		s.end(ended)
-	}
-	return failed, err
 }
 
 // Import makes plain devices with symmetric keys, up to registry.ImportBatch.

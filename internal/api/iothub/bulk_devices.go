@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"dunlin/internal/hub"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/registry"
 )
@@ -14,6 +15,7 @@ type bulkEntry struct {
 	ID         string          `json:"id"`
 	ModuleID   string          `json:"moduleId"`
 	ETag       string          `json:"eTag"`
+	TwinETag   *string         `json:"twinETag"`
 	ImportMode string          `json:"importMode"`
 	ManagedBy  *string         `json:"managedBy"`
 	Tags       json.RawMessage `json:"tags"`
@@ -48,30 +50,24 @@ func bulkDevices(c *call) error {
 	if err := c.decode(maxBulkBody, &body); err != nil {
 		return err
 	}
-	entries := make([]registry.BulkEntry, len(body))
+	entries := make([]hub.BulkEntry, len(body))
 	for i := range body {
 		entries[i] = body[i].entry()
 	}
-	failed, err := c.hub.Bulk(c.r.Context(), entries)
+	done, err := c.hub.Bulk(c.r.Context(), entries)
 	if err != nil {
 		return err
 	}
-	out := bulkResult{IsSuccessful: len(failed) == 0, Errors: []bulkError{}, Warnings: []bulkWarning{}}
-	refused := make(map[iot.ID]bool, len(failed))
-	for _, f := range failed {
-		refused[f.ID] = true
+	out := bulkResult{IsSuccessful: len(done.Failed) == 0, Errors: []bulkError{}, Warnings: []bulkWarning{}}
+	for _, f := range done.Failed {
 		out.Errors = append(out.Errors, bulkError{
 			DeviceID: f.ID.Device, ModuleID: f.ID.Module, ErrorCode: f.Err.Code.Name(), ErrorStatus: f.Err.Message, Operation: f.Mode.String(),
 		})
 	}
-	for i := range body {
-		e := &body[i]
-		if !refused[iot.ID{Device: e.ID, Module: e.ModuleID}] && e.hasTwin() {
-			out.Warnings = append(out.Warnings, bulkWarning{
-				DeviceID: e.ID, WarningCode: "DeviceRegisteredWithoutTwin",
-				WarningStatus: "tags and properties were not stored: this version of dunlin has no device twins",
-			})
-		}
+	for _, f := range done.Twinless {
+		out.Warnings = append(out.Warnings, bulkWarning{
+			DeviceID: f.ID.Device, WarningCode: "DeviceRegisteredWithoutTwin", WarningStatus: "tags and properties were not stored: " + f.Err.Message,
+		})
 	}
 	status := http.StatusOK
 	if !out.IsSuccessful {
@@ -80,20 +76,35 @@ func bulkDevices(c *call) error {
 	return c.reply(status, out)
 }
 
-// hasTwin reports whether the entry brings content for the twin; an empty
-// object or null is none.
-func (e *bulkEntry) hasTwin() bool {
-	for _, raw := range [...]json.RawMessage{e.Tags, e.Properties} {
+// twin gives the content for the twin, nil when there is none; an empty object
+// or null is none.
+func (e *bulkEntry) twin() []byte {
+	var b []byte
+	for _, m := range [...]struct {
+		name string
+		raw  json.RawMessage
+	}{{"tags", e.Tags}, {"properties", e.Properties}} {
 		var v map[string]json.RawMessage
-		if raw != nil && (json.Unmarshal(raw, &v) != nil || len(v) > 0) {
-			return true
+		if m.raw == nil || (json.Unmarshal(m.raw, &v) == nil && len(v) == 0) {
+			continue
 		}
+		sep := ","
+		if b == nil {
+			sep = "{"
+		}
+		b = append(append(b, sep+`"`+m.name+`":`...), m.raw...)
 	}
-	return false
+	if b != nil {
+		b = append(b, '}')
+	}
+	return b
 }
 
-func (e *bulkEntry) entry() registry.BulkEntry {
-	out := registry.BulkEntry{ETag: e.ETag}
+func (e *bulkEntry) entry() hub.BulkEntry {
+	out := hub.BulkEntry{BulkEntry: registry.BulkEntry{ETag: e.ETag}, Twin: e.twin(), TwinETag: e.ETag}
+	if e.TwinETag != nil {
+		out.TwinETag = *e.TwinETag
+	}
 	out.Mode = registry.BulkCreate
 	if e.ImportMode != "" {
 		out.Mode, out.Err = registry.ParseBulkMode(e.ImportMode)

@@ -24,6 +24,7 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
+	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
 	"dunlin/internal/wire/sas"
 )
@@ -122,8 +123,19 @@ func newSite(t *testing.T, db state.DB) *site {
 			t.Error(err)
 		}
 	})
+	twins, err := twin.Open(t.Context(), twin.Deps{
+		DB: db, Deliver: s.conns.deliver, Limits: twin.StrictLimits(), Logger: logger, Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := twins.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
-		Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands}), Logger: logger,
+		Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins}), Logger: logger,
 	}))
 	t.Cleanup(server.Close)
 	s.url = server.URL
@@ -369,8 +381,8 @@ func TestStatistics(t *testing.T) {
 
 func TestBulk(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
-		a := s.send("POST", "/devices", `[{"id":"a","importMode":"create"},{"id":"b","importMode":"CREATE","status":"disabled","tags":{"x":1}},{"id":"a","moduleId":"m","importMode":"create"}]`)
-		if a.ok(200, nil); a.body != `{"isSuccessful":true,"errors":[],"warnings":[{"deviceId":"b","warningCode":"DeviceRegisteredWithoutTwin","warningStatus":"tags and properties were not stored: this version of dunlin has no device twins"}]}` {
+		a := s.send("POST", "/devices", `[{"id":"a","importMode":"create"},{"id":"b","importMode":"CREATE","status":"disabled"},{"id":"a","moduleId":"m","importMode":"create"}]`)
+		if a.ok(200, nil); a.body != `{"isSuccessful":true,"errors":[],"warnings":[]}` {
 			t.Error(a.body)
 		}
 		var d device
@@ -477,9 +489,9 @@ func TestBadRequests(t *testing.T) {
 // TestMissingOperations shows what the table names as not available yet.
 func TestMissingOperations(t *testing.T) {
 	s := newSite(t, statetest.SQLite(t))
-	for method, path := range map[string]string{"GET": "/twins/d", "PATCH": "/twins/d/modules/m", "POST": "/devices/query", "DELETE": "/devices/d/commands"} {
+	for method, path := range map[string]string{"GET": "/jobs", "POST": "/devices/query", "DELETE": "/devices/d/commands"} {
 		body := ""
-		if method == "PATCH" || method == "POST" {
+		if method == "POST" {
 			body = "{}"
 		}
 		s.send(method, path, body).refused(path, 403, "OperationNotAvailableInCurrentTier", "not part of this version")

@@ -31,6 +31,12 @@ var operations = [...]operation{
 	{"DELETE", "/devices/{device}/modules/{module}", access.RegistryWrite, versionModules, deleteModule, "TestModuleLife"},
 	{"GET", "/statistics/devices", access.RegistryRead, versionDevices, deviceStatistics, "TestStatistics"},
 	{"GET", "/statistics/service", access.RegistryRead, versionDevices, serviceStatistics, "TestStatistics"},
+	{"GET", "/twins/{device}", access.ServiceConnect, versionDevices, getTwin, "TestTwinLife"},
+	{"PATCH", "/twins/{device}", access.ServiceConnect, versionDevices, patchTwin, "TestTwinLife"},
+	{"PUT", "/twins/{device}", access.ServiceConnect, versionDevices, putTwin, "TestTwinLife"},
+	{"GET", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, getTwin, "TestTwinOfModule"},
+	{"PATCH", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, patchTwin, "TestTwinOfModule"},
+	{"PUT", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, putTwin, "TestTwinOfModule"},
 	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, invokeMethod, "TestInvokeMethod"},
 	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, invokeMethod, "TestInvokeMethod"},
 }
@@ -38,12 +44,6 @@ var operations = [...]operation{
 // missing lists public operations that this build does not have; they answer
 // OperationNotAvailableInCurrentTier instead of a path that nobody knows.
 var missing = [...]operation{
-	{"GET", "/twins/{device}", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
-	{"PATCH", "/twins/{device}", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
-	{"PUT", "/twins/{device}", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
-	{"GET", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
-	{"PATCH", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
-	{"PUT", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
 	{"POST", "/devices/query", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 	{"POST", "/devices/{device}/applyConfigurationContent", access.RegistryWrite, versionModules, notAvailable, "TestMissingOperations"},

@@ -20,6 +20,7 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
+	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
 	"dunlin/internal/wire/sas"
 )
@@ -35,6 +36,7 @@ func (nobody) Connected() int                                                   
 // be wrong with a call.
 var bodies = map[string]string{
 	"POST /devices": `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
+	"PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",
 }
 
 // TestPermissions calls every operation of the table with every policy, twice:
@@ -56,7 +58,19 @@ func TestPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Commands: commands})
+	twins, err := twin.Open(t.Context(), twin.Deps{
+		DB: db, Deliver: func(iot.ID, *iot.Inbound) bool { return false }, Limits: twin.StrictLimits(),
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := twins.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Commands: commands, Twins: twins})
 	h := New(Deps{Hub: services, Logger: slog.New(slog.DiscardHandler)})
 	for _, table := range [...][]operation{operations[:], missing[:]} {
 		for i := range table {

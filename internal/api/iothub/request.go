@@ -24,22 +24,9 @@ const (
 // decode reads the body as one JSON value. Members that are not known are
 // passed over, as newer SDKs send more.
 func (c *call) decode(limit int64, v any) error {
-	if ct := c.r.Header.Get("Content-Type"); ct != "" {
-		if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "text/json") {
-			return iot.Errorf(iot.UnsupportedMediaType, "the Content-Type '%.80s' is not supported, use application/json", ct)
-		}
-	}
-	b, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return iot.Errorf(iot.MessageTooLarge, "the body is larger than %d bytes", limit)
-	case err != nil:
-		return iot.Errorf(iot.BadRequest, "the body could not be read: %w", err)
-	case len(bytes.TrimSpace(b)) == 0:
-		return iot.Errorf(iot.ArgumentNull, "the body is empty, JSON is needed")
-	case !utf8.Valid(b):
-		return iot.Errorf(iot.DeserializationError, "the body is not valid UTF-8")
+	b, err := c.body(limit)
+	if err != nil {
+		return err
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
@@ -55,6 +42,28 @@ func (c *call) decode(limit int64, v any) error {
 		return iot.Errorf(iot.ArgumentNull, "the body is null")
 	}
 	return nil
+}
+
+// body reads the body as text that is meant to be JSON.
+func (c *call) body(limit int64) ([]byte, error) {
+	if ct := c.r.Header.Get("Content-Type"); ct != "" {
+		if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "text/json") {
+			return nil, iot.Errorf(iot.UnsupportedMediaType, "the Content-Type '%.80s' is not supported, use application/json", ct)
+		}
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, iot.Errorf(iot.MessageTooLarge, "the body is larger than %d bytes", limit)
+	case err != nil:
+		return nil, iot.Errorf(iot.BadRequest, "the body could not be read: %w", err)
+	case len(bytes.TrimSpace(b)) == 0:
+		return nil, iot.Errorf(iot.ArgumentNull, "the body is empty, JSON is needed")
+	case !utf8.Valid(b):
+		return nil, iot.Errorf(iot.DeserializationError, "the body is not valid UTF-8")
+	}
+	return b, nil
 }
 
 // match reads If-Match and If-None-Match in the forms that SDKs send: "*", *,

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -59,7 +60,8 @@ type BulkEntry struct {
 	Err error
 }
 
-func (e *BulkEntry) id() iot.ID {
+// ID names the device or module of the entry.
+func (e *BulkEntry) ID() iot.ID {
 	if e.Module.ID.Module != "" {
 		return e.Module.ID
 	}
@@ -84,15 +86,15 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 	}
 	times := make(map[iot.ID]int, len(entries))
 	for i := range entries {
-		times[entries[i].id()]++
+		times[entries[i].ID()]++
 	}
 	err = r.db.Write(ctx, func(tx state.Tx) error {
 		failed, ended = nil, nil
 		for i := range entries {
 			e := &entries[i]
 			err := e.Err
-			if err == nil && times[e.id()] > 1 {
-				err = iot.Errorf(iot.DeviceDefinedTwice, "the identity %s is in the call %d times", e.id(), times[e.id()])
+			if err == nil && times[e.ID()] > 1 {
+				err = iot.Errorf(iot.DeviceDefinedTwice, "the identity %s is in the call %d times", e.ID(), times[e.ID()])
 			}
 			var gone []Ended
 			if err == nil {
@@ -103,7 +105,7 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 			case err == nil:
 				ended = append(ended, gone...)
 			case errors.As(err, &refused):
-				failed = append(failed, BulkError{ID: e.id(), Mode: e.Mode, Err: refused})
+				failed = append(failed, BulkError{ID: e.ID(), Mode: e.Mode, Err: refused})
 			default:
 				return fmt.Errorf("entry %d: %w", i, err)
 			}
@@ -123,11 +125,12 @@ func (r *Registry) bulkOne(ctx context.Context, tx state.Tx, e *BulkEntry, now t
 		match = Any()
 	case BulkUpdateIfMatch, BulkDeleteIfMatch, BulkCreateOrUpdateIfMatch:
 		match = IfETag(e.ETag)
-	case BulkUpdateTwin, BulkUpdateTwinIfMatch:
-		return nil, iot.Errorf(iot.ArgumentInvalid, "importMode %s is not supported by this build: it has no device twins yet", e.Mode)
-	case BulkCreate:
+	case BulkUpdateTwin, BulkUpdateTwinIfMatch, BulkCreate:
 	}
-	id := e.id()
+	id := e.ID()
+	if e.Mode == BulkUpdateTwin || e.Mode == BulkUpdateTwinIfMatch {
+		return nil, exists(ctx, tx, id)
+	}
 	if e.Mode == BulkDelete || e.Mode == BulkDeleteIfMatch {
 		if id.IsModule() {
 			if err := checkModuleID(id); err != nil {
@@ -152,6 +155,25 @@ func (r *Registry) bulkOne(ctx context.Context, tx state.Tx, e *BulkEntry, now t
 		return change(ctx, tx, r, Match{}, now)
 	}
 	return ended, err
+}
+
+// exists is all that the registry has to do with a change of a twin.
+func exists(ctx context.Context, tx state.Tx, id iot.ID) error {
+	if !iot.ValidID(id.Device) {
+		return errBadID("device", id.Device)
+	}
+	if err := deviceExists(ctx, tx, id.Device); err != nil || !id.IsModule() {
+		return err
+	}
+	if err := checkModuleID(id); err != nil {
+		return err
+	}
+	var one int
+	err := tx.QueryRow(ctx, "SELECT 1 FROM module WHERE device = ? AND id = ?", id.Device, id.Module).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errNoModule(id)
+	}
+	return err
 }
 
 func (e *BulkEntry) changeDevice(ctx context.Context, tx state.Tx, r *Registry, match Match, now time.Time) (ended []Ended, err error) {

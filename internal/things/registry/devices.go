@@ -15,8 +15,14 @@ import (
 // Ended names a connection that a change has taken the ground from, and why.
 // Whoever made the change ends it.
 type Ended struct {
-	ID     iot.ID
-	Reason *iot.Error
+	ID         iot.ID
+	Generation uint64
+	Reason     *iot.Error
+}
+
+// Deleted reports whether the identity is gone, and not only its connection.
+func (e *Ended) Deleted() bool {
+	return e.Reason.Code == iot.DeviceNotFound || e.Reason.Code == iot.ModuleNotFound
 }
 
 const maxStatusReason = 128 // characters
@@ -151,12 +157,12 @@ func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpe
 	var ended []Ended
 	switch {
 	case d.Status == Disabled && old.Status != Disabled:
-		ended, err = endAll(ctx, tx, d.ID, iot.Errorf(iot.DeviceDisabled, "the device %s was disabled", d.ID))
+		ended, err = endAll(ctx, tx, d.ID, d.Generation, iot.Errorf(iot.DeviceDisabled, "the device %s was disabled", d.ID))
 		if err != nil {
 			return old, nil, err
 		}
 	case d.weaker(&old.Secrets):
-		ended = []Ended{{iot.ID{Device: d.ID}, iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the device %s were changed", d.ID)}}
+		ended = []Ended{{iot.ID{Device: d.ID}, d.Generation, iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the device %s were changed", d.ID)}}
 	}
 	if err := updateDevice(ctx, tx, &d); err != nil {
 		return old, nil, err
@@ -173,8 +179,11 @@ func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpe
 
 // dropDevice reads no more than it needs, so that a damaged row can be deleted.
 func dropDevice(ctx context.Context, tx state.Tx, id string, match Match) ([]Ended, error) {
-	var etag string
-	err := tx.QueryRow(ctx, "SELECT etag FROM device WHERE id = ?", id).Scan(&etag)
+	var (
+		etag       string
+		generation int64
+	)
+	err := tx.QueryRow(ctx, "SELECT etag, generation FROM device WHERE id = ?", id).Scan(&etag, &generation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, errNoDevice(id)
 	}
@@ -184,7 +193,7 @@ func dropDevice(ctx context.Context, tx state.Tx, id string, match Match) ([]End
 	if err := match.check(iot.ID{Device: id}, etag); err != nil {
 		return nil, err
 	}
-	ended, err := endAll(ctx, tx, id, iot.Errorf(iot.DeviceNotFound, "the device %s was deleted", id))
+	ended, err := endAll(ctx, tx, id, uint64(generation), iot.Errorf(iot.DeviceNotFound, "the device %s was deleted", id))
 	if err != nil {
 		return nil, err
 	}
@@ -196,18 +205,20 @@ func dropDevice(ctx context.Context, tx state.Tx, id string, match Match) ([]End
 }
 
 // endAll names the device and all of its modules.
-func endAll(ctx context.Context, tx state.Tx, id string, reason *iot.Error) ([]Ended, error) {
-	ended := []Ended{{iot.ID{Device: id}, reason}}
-	rows, err := tx.Query(ctx, "SELECT id FROM module WHERE device = ?", id)
+func endAll(ctx context.Context, tx state.Tx, id string, generation uint64, reason *iot.Error) ([]Ended, error) {
+	ended := []Ended{{iot.ID{Device: id}, generation, reason}}
+	rows, err := tx.Query(ctx, "SELECT id, generation FROM module WHERE device = ?", id)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		e := Ended{iot.ID{Device: id}, reason}
-		if err := rows.Scan(&e.ID.Module); err != nil {
+		e := Ended{ID: iot.ID{Device: id}, Reason: reason}
+		var generation int64
+		if err := rows.Scan(&e.ID.Module, &generation); err != nil {
 			return nil, err
 		}
+		e.Generation = uint64(generation)
 		ended = append(ended, e)
 	}
 	return ended, rows.Err()

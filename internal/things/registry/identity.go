@@ -153,6 +153,14 @@ func Any() Match { return Match{set: true, any: true} }
 // IfETag is the condition that the identity exists and has this ETag.
 func IfETag(etag string) Match { return Match{set: true, etag: etag} }
 
+// ETag gives the ETag that is asked for, nil when any will do.
+func (m Match) ETag() *string {
+	if !m.set || m.any {
+		return nil
+	}
+	return &m.etag
+}
+
 // IsSet reports whether there is a condition.
 func (m Match) IsSet() bool { return m.set }
 

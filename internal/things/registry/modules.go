@@ -170,15 +170,18 @@ func (r *Registry) changeModule(ctx context.Context, tx state.Tx, spec ModuleSpe
 	}
 	var ended []Ended
 	if m.weaker(&old.Secrets) {
-		ended = []Ended{{m.ID, iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the module %s were changed", m.ID)}}
+		ended = []Ended{{m.ID, m.Generation, iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the module %s were changed", m.ID)}}
 	}
 	return m, ended, updateModule(ctx, tx, &m)
 }
 
 // dropModule reads no more than it needs, so that a damaged row can be deleted.
 func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match) ([]Ended, error) {
-	var etag string
-	err := tx.QueryRow(ctx, "SELECT etag FROM module WHERE device = ? AND id = ?", id.Device, id.Module).Scan(&etag)
+	var (
+		etag       string
+		generation int64
+	)
+	err := tx.QueryRow(ctx, "SELECT etag, generation FROM module WHERE device = ? AND id = ?", id.Device, id.Module).Scan(&etag, &generation)
 	if errors.Is(err, sql.ErrNoRows) {
 		if err := deviceExists(ctx, tx, id.Device); err != nil {
 			return nil, err
@@ -195,7 +198,7 @@ func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match) ([]End
 		return nil, err
 	}
 	_, err = tx.Exec(ctx, "DELETE FROM module WHERE device = ? AND id = ?", id.Device, id.Module)
-	return []Ended{{id, iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)}}, err
+	return []Ended{{id, uint64(generation), iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)}}, err
 }
 
 func (r *Registry) addEdgeModules(ctx context.Context, tx state.Tx, device string, now time.Time) error {
@@ -215,10 +218,12 @@ func dropEdgeModules(ctx context.Context, tx state.Tx, device string) ([]Ended, 
 	var ended []Ended
 	for _, name := range [...]string{EdgeAgent, EdgeHub} {
 		id := iot.ID{Device: device, Module: name}
-		if _, err := tx.Exec(ctx, "DELETE FROM module WHERE device = ? AND id = ?", device, name); err != nil {
+		var generation int64
+		err := tx.QueryRow(ctx, "DELETE FROM module WHERE device = ? AND id = ? RETURNING generation", device, name).Scan(&generation)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
-		ended = append(ended, Ended{id, iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)})
+		ended = append(ended, Ended{id, uint64(generation), iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)})
 	}
 	return ended, nil
 }

@@ -375,7 +375,7 @@ func TestBulk(t *testing.T) {
 		}
 		want := []string{
 			"there PreconditionFailed", "missing DeviceNotFound", "missing-2 DeviceNotFound", "bad id ArgumentInvalid",
-			"twice DeviceDefinedMultipleTimes", "twice DeviceDefinedMultipleTimes", "nowhere/m DeviceNotFound", "new-3 ArgumentInvalid",
+			"twice DeviceDefinedMultipleTimes", "twice DeviceDefinedMultipleTimes", "nowhere/m DeviceNotFound", "new-3 DeviceNotFound",
 		}
 		var got []string
 		for _, f := range failed {

@@ -1,0 +1,22 @@
+package iothub
+
+import "dunlin/internal/iot"
+
+// putTwin answers PUT /twins/{device} and /twins/{device}/modules/{module}:
+// the sections in the body take the place of those that are there.
+func putTwin(c *call) error {
+	match, err := c.match()
+	if err != nil {
+		return err
+	}
+	limits := c.hub.TwinLimits()
+	body, err := c.body(limits.MaxBody())
+	if err != nil {
+		return err
+	}
+	t, err := c.hub.ReplaceTwin(c.r.Context(), iot.ID{Device: c.device, Module: c.module}, body, match.ETag())
+	if err != nil {
+		return err
+	}
+	return c.replyTwin(&t)
+}
