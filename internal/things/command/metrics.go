@@ -14,6 +14,11 @@ type metrics struct {
 	calls   *prometheus.CounterVec
 	seconds prometheus.Histogram
 	late    prometheus.Counter
+
+	enqueued  prometheus.Counter
+	delivered prometheus.Counter
+	settled   *prometheus.CounterVec
+	feedback  prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, underWay func() float64) *metrics {
@@ -31,8 +36,24 @@ func newMetrics(reg prometheus.Registerer, underWay func() float64) *metrics {
 			Name: "dunlin_method_late_answers_total",
 			Help: "Answers of devices to direct methods that nobody waited for any more.",
 		}),
+		enqueued: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dunlin_c2d_enqueued_total",
+			Help: "Cloud-to-device messages queued.",
+		}),
+		delivered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dunlin_c2d_delivered_total",
+			Help: "Cloud-to-device messages handed to a device, each time they were.",
+		}),
+		settled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "dunlin_c2d_settled_total",
+			Help: "Cloud-to-device messages by what became of a delivery, or of the message: complete, abandon, reject, expired, purged.",
+		}, []string{"outcome"}),
+		feedback: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dunlin_c2d_feedback_total",
+			Help: "Feedback records on cloud-to-device messages that were queued for applications.",
+		}),
 	}
-	reg.MustRegister(m.calls, m.seconds, m.late, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	reg.MustRegister(m.calls, m.seconds, m.late, m.enqueued, m.delivered, m.settled, m.feedback, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "dunlin_methods_under_way",
 		Help: "Direct method calls that wait for a device.",
 	}, underWay))
