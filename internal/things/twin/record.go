@@ -75,7 +75,7 @@ func (w *metaWriter) append(dst []byte, n *node) []byte {
 
 // open gives the tree of a stored section.
 func (s *section) open(lim *Limits) (node, error) {
-	sc := scanner{s: s.text, lim: lim}
+	sc := scanner{s: s.text, lim: lim, stored: true}
 	sc.skip()
 	if sc.pos == len(sc.s) || sc.s[sc.pos] != '{' {
 		return node{}, errMeta

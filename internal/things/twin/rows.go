@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 
 	"dunlin/internal/engine/state"
@@ -27,7 +28,7 @@ const dropRow = "DELETE FROM twin WHERE device = ? AND module = ? AND generation
 // written for many twins with one statement: most of what a row costs is the
 // statement around it. The first row of values carries the types.
 const (
-	reportHead = `UPDATE twin SET version = v.column5, reported_version = v.column6, reported = v.column7, reported_meta = v.column8, sum = v.column9
+	reportHead = ` twin SET version = v.column5, reported_version = v.column6, reported = v.column7, reported_meta = v.column8, sum = v.column9
 FROM (VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), `
 	reportSQLite   = "CAST(? AS TEXT), CAST(? AS BLOB), CAST(? AS BIGINT))"
 	reportPostgres = "CAST(? AS JSON), CAST(? AS BYTEA), CAST(? AS BIGINT))"
@@ -42,12 +43,14 @@ var reportSizes = [...]int{64, 8, 1}
 type statements struct{ report [len(reportSizes)]string }
 
 func newStatements(d state.Dialect) (s statements) {
-	types := reportSQLite
+	// OR FAIL spares SQLite the journal that it keeps to undo a single
+	// statement: when this one fails the whole write is rolled back.
+	update, types := "UPDATE OR FAIL", reportSQLite
 	if d == state.PostgreSQL {
-		types = reportPostgres
+		update, types = "UPDATE", reportPostgres
 	}
 	for i, n := range reportSizes {
-		s.report[i] = reportHead + types + strings.Repeat(reportRow, n-1) + reportTail
+		s.report[i] = update + reportHead + types + strings.Repeat(reportRow, n-1) + reportTail
 	}
 	return s
 }
@@ -96,6 +99,8 @@ type row struct {
 
 // write stores rows in one transaction, or none of them.
 func (r *Room) write(ctx context.Context, rows []row) error {
+	// Neighbours share pages, and a write costs by the page.
+	slices.SortFunc(rows, func(a, b row) int { return strings.Compare(a.key.ID.Device, b.key.ID.Device) })
 	return r.db.Write(ctx, func(tx state.Tx) error {
 		// Events of these changes belong here, into the same transaction.
 		args := make([]any, 0, min(len(rows), reportSizes[0])*reportColumns)

@@ -2,6 +2,7 @@ package twin
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -24,6 +25,8 @@ type scanner struct {
 	blanks int      // seen so far
 	trail  []string // keys that lead to the position
 	keys   []string // keys seen so far of the objects around the position
+	parts  []member // members read so far of the objects around the position
+	stored bool     // the text was written by this room: it holds no doubled key
 }
 
 // fail refuses what stands at offset at.
@@ -96,6 +99,7 @@ func (s *scanner) section() (node, error) {
 // build asks for its members, which objects within arrays do not need.
 func (s *scanner) object(depth int, build bool) (node, error) {
 	var n node
+	first := len(s.parts)
 	if s.rules && depth > s.lim.Depth {
 		return n, s.breaks(s.pos, "nested too deep: at most %d objects within each other are allowed (%s limits)", s.lim.Depth, s.lim.Profile)
 	}
@@ -117,10 +121,14 @@ func (s *scanner) object(depth int, build bool) (node, error) {
 		}
 		n.size += keySize(key) + val.size
 		if build {
-			n.members = append(n.members, member{key, val})
+			s.parts = append(s.parts, member{key, val})
 		}
 		return nil
 	})
+	if len(s.parts) > first {
+		n.members = slices.Clone(s.parts[first:])
+		s.parts = s.parts[:first]
+	}
 	return n, err
 }
 
@@ -152,26 +160,8 @@ func (s *scanner) members(f func(key string, at int) error) error {
 			return err
 		}
 		key := t.decoded(s.s)
-		double := false
-		if seen == nil {
-			for _, k := range s.keys[first:] {
-				double = double || k == key
-			}
-			if len(s.keys)-first == fewKeys {
-				seen = make(map[string]struct{}, 4*fewKeys)
-				for _, k := range s.keys[first:] {
-					seen[k] = struct{}{}
-				}
-			}
-		} else {
-			_, double = seen[key]
-		}
-		if double {
+		if !s.stored && s.doubled(key, first, &seen) {
 			return s.breaks(at, "the key %s is there twice", strconv.Quote(clip(key, 40)))
-		}
-		s.keys = append(s.keys, key)
-		if seen != nil {
-			seen[key] = struct{}{}
 		}
 		s.skip()
 		if s.pos >= len(s.s) || s.s[s.pos] != ':' {
@@ -198,6 +188,31 @@ func (s *scanner) members(f func(key string, at int) error) error {
 			return s.invalid("',' or '}'")
 		}
 	}
+}
+
+// doubled notes a key of the object whose keys begin at first, and reports
+// whether it was there before. seen holds them once they are many.
+func (s *scanner) doubled(key string, first int, seen *map[string]struct{}) bool {
+	if *seen == nil {
+		for _, k := range s.keys[first:] {
+			if k == key {
+				return true
+			}
+		}
+		s.keys = append(s.keys, key)
+		if len(s.keys)-first > fewKeys {
+			*seen = make(map[string]struct{}, 4*fewKeys)
+			for _, k := range s.keys[first:] {
+				(*seen)[k] = struct{}{}
+			}
+		}
+		return false
+	}
+	if _, double := (*seen)[key]; double {
+		return true
+	}
+	(*seen)[key] = struct{}{}
+	return false
 }
 
 func (s *scanner) checkKey(key string, at int) error {
