@@ -59,6 +59,7 @@ var homes = map[string][]string{
 	"go.yaml.in/yaml":                     {"internal/app"},
 	"golang.org/x/sys":                    {"internal/door/front", "internal/app", "internal/engine/"},
 	"modernc.org/sqlite":                  {"internal/engine/state/sqlite"},
+	"pgregory.net/rapid":                  {},
 }
 
 // bannedNames are names under which anything fits, so everything ends there.

@@ -489,7 +489,7 @@ func TestBadRequests(t *testing.T) {
 // TestMissingOperations shows what the table names as not available yet.
 func TestMissingOperations(t *testing.T) {
 	s := newSite(t, statetest.SQLite(t))
-	for method, path := range map[string]string{"GET": "/jobs", "POST": "/devices/query", "DELETE": "/devices/d/commands"} {
+	for method, path := range map[string]string{"GET": "/jobs", "POST": "/jobs/create", "DELETE": "/devices/d/commands"} {
 		body := ""
 		if method == "POST" {
 			body = "{}"

@@ -39,12 +39,12 @@ var operations = [...]operation{
 	{"PUT", "/twins/{device}/modules/{module}", access.ServiceConnect, versionModules, putTwin, "TestTwinOfModule"},
 	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, invokeMethod, "TestInvokeMethod"},
 	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, invokeMethod, "TestInvokeMethod"},
+	{"POST", "/devices/query", access.ServiceConnect, versionDevices, queryDevices, "TestQueryDevices"},
 }
 
 // missing lists public operations that this build does not have; they answer
 // OperationNotAvailableInCurrentTier instead of a path that nobody knows.
 var missing = [...]operation{
-	{"POST", "/devices/query", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 	{"POST", "/devices/{device}/applyConfigurationContent", access.RegistryWrite, versionModules, notAvailable, "TestMissingOperations"},
 	{"GET", "/configurations", access.RegistryRead, versionModules, notAvailable, "TestMissingOperations"},

@@ -36,7 +36,7 @@ func (nobody) Connected() int                                                   
 // be wrong with a call.
 var bodies = map[string]string{
 	"POST /devices": `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
-	"PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",
+	"POST /devices/query": `{"query":"SELECT * FROM devices"}`, "PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",
 }
 
 // TestPermissions calls every operation of the table with every policy, twice:

@@ -10,5 +10,7 @@
 //
 // A twin has no row until it is changed for the first time. The room does not
 // know the registry: callers say which identity they mean by id and
-// generation, and a twin of another generation is never shown.
+// generation, and a twin of another generation is never shown. Queries alone
+// read the tables of the registry, joined with those of twins, and never write
+// them.
 package twin

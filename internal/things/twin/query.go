@@ -14,40 +14,26 @@ import (
 	"dunlin/internal/things/twin/twinsql"
 )
 
-// QueryDeps is what queries need.
-type QueryDeps struct {
-	// DB holds the tables of the registry and of twins; both rooms must have
-	// been opened.
-	DB     state.DB
-	Limits Limits
-	Logger *slog.Logger
-	// Live answers what is known of a connection at the moment; it is put over
-	// what is stored in the rows that are given out. It may be nil.
-	Live func(id iot.ID) (connected bool, since, lastActivity time.Time, known bool)
-	// Parallel is how many queries run at a time, so that they leave readers
-	// of the store to others; 0 means 2.
-	Parallel int
-	// Longest is how long one call may take; 0 means 30 s.
-	Longest time.Duration
+// Live answers what is known of a connection at the moment.
+type Live func(id iot.ID) (connected bool, since, lastActivity time.Time, known bool)
+
+// queries answers the query language over identities and their twins. It reads
+// the tables of the registry along with those of twins and writes neither: a
+// query joins them, and a copy of one in the other would have to be kept true.
+type queries struct {
+	db      state.DB
+	limits  *Limits
+	logger  *slog.Logger
+	turn    chan struct{}
+	longest time.Duration // of one call
 }
 
-// Queries answers the query language over identities and their twins. It reads
-// the tables of the registry along with its own and writes neither: a query
-// joins them, and a copy of one in the other would have to be kept true.
-type Queries struct {
-	deps QueryDeps
-	turn chan struct{}
-}
+// parallelQueries is how many run at a time: readers of the store are few, and
+// connecting devices need them too.
+const parallelQueries = 2
 
-// NewQueries makes it.
-func NewQueries(d QueryDeps) *Queries {
-	if d.Parallel <= 0 {
-		d.Parallel = 2
-	}
-	if d.Longest <= 0 {
-		d.Longest = 30 * time.Second
-	}
-	return &Queries{deps: d, turn: make(chan struct{}, d.Parallel)}
+func newQueries(db state.DB, limits *Limits, logger *slog.Logger) *queries {
+	return &queries{db: db, limits: limits, logger: logger, turn: make(chan struct{}, parallelQueries), longest: 30 * time.Second}
 }
 
 // Bounds of a page.
@@ -84,6 +70,7 @@ type plan struct {
 	filter   twinsql.Filter
 	place    place
 	size     int // rows of the page at most
+	live     Live
 }
 
 // left is how many rows TOP still allows, of n.
@@ -94,10 +81,13 @@ func (p *plan) left(n int) int {
 	return n
 }
 
-// Run gives the page of up to size items that the continuation token names,
+// Query gives the page of up to size items that the continuation token names,
 // the first one without a token. Texts are at most 8192 characters. Errors
-// carry an iot.Code and say where a text is wrong.
-func (q *Queries) Run(ctx context.Context, text, token string, size int) (Page, error) {
+// carry an iot.Code and say where a text is wrong. What live knows is put over
+// what is stored in the rows that are given out; conditions are about what is
+// stored, which follows within seconds. live may be nil.
+func (r *Room) Query(ctx context.Context, text, token string, size int, live Live) (Page, error) {
+	q := r.queries
 	parsed, err := twinql.Parse(text)
 	if err != nil {
 		return Page{}, badQuery(err)
@@ -106,11 +96,11 @@ func (q *Queries) Run(ctx context.Context, text, token string, size int) (Page, 
 	if err != nil {
 		return Page{}, badQuery(err)
 	}
-	p := &plan{text: text, query: parsed, size: max(1, min(size, MaxPage))}
+	p := &plan{text: text, query: parsed, size: max(1, min(size, MaxPage)), live: live}
 	if p.place, err = readToken(token, text); err != nil {
 		return Page{}, err
 	}
-	p.compiler = twinsql.Compiler{Dialect: q.deps.DB.Dialect(), From: parsed.From}
+	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: parsed.From}
 	page := Page{Kind: KindTwin, Items: []byte("[]")}
 	for _, n := range notes {
 		page.Notes = append(page.Notes, n.Error())
@@ -127,7 +117,7 @@ func (q *Queries) Run(ctx context.Context, text, token string, size int) (Page, 
 	if grouped(parsed) {
 		run = q.groups
 	}
-	within, cancel := context.WithTimeout(ctx, q.deps.Longest)
+	within, cancel := context.WithTimeout(ctx, q.longest)
 	defer cancel()
 	select {
 	case q.turn <- struct{}{}:
@@ -157,14 +147,14 @@ func badQuery(err error) error {
 	return &iot.Error{Code: iot.ArgumentInvalid, Message: "the query is not valid " + err.Error(), Err: err}
 }
 
-func (q *Queries) failed(ctx context.Context, err error) error {
+func (q *queries) failed(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded), strings.Contains(err.Error(), "interrupted"), strings.Contains(err.Error(), "57014"):
 		return &iot.Error{
 			Code: iot.GatewayTimeout, Err: err,
-			Message: fmt.Sprintf("the query took longer than %s: narrow it down, such as by deviceId or an indexed tag", q.deps.Longest),
+			Message: fmt.Sprintf("the query took longer than %s: narrow it down, such as by deviceId or an indexed tag", q.longest),
 		}
 	}
 	return stored(err)

@@ -146,7 +146,7 @@ func (t *table) add(keys []string, rows int64, measures []measure) {
 }
 
 // groups gives a page of a grouped result.
-func (q *Queries) groups(ctx context.Context, p *plan, page *Page) error {
+func (q *queries) groups(ctx context.Context, p *plan, page *Page) error {
 	want := p.left(p.size)
 	var t *table
 	empty := func() {
@@ -157,7 +157,7 @@ func (q *Queries) groups(ctx context.Context, p *plan, page *Page) error {
 	s, ok := p.groupSQL()
 	if ok {
 		run = func(ctx context.Context, p *plan, add addGroup) error {
-			return q.deps.DB.Read(ctx, func(tx state.Tx) error {
+			return q.db.Read(ctx, func(tx state.Tx) error {
 				empty()
 				return s.run(ctx, tx, add)
 			})
@@ -242,14 +242,14 @@ func valueText(v twinql.Value) string {
 type addGroup func(keys []string, rows int64, m []measure)
 
 // groupInGo reads every row that may count, for queries that SQL cannot say.
-func (q *Queries) groupInGo(ctx context.Context, p *plan, add addGroup) error {
+func (q *queries) groupInGo(ctx context.Context, p *plan, add addGroup) error {
 	at := *p
 	at.place = place{}
 	keys, measures := make([]string, len(p.query.GroupBy)), make([]measure, len(p.query.Columns))
 	for {
 		n := 0
 		var batch []*found
-		err := q.deps.DB.Read(ctx, func(tx state.Tx) error {
+		err := q.db.Read(ctx, func(tx state.Tx) error {
 			n, batch = 0, batch[:0]
 			return q.scan(ctx, tx, &at, maxPageScan, func(f *found) (bool, error) {
 				n++
@@ -261,7 +261,7 @@ func (q *Queries) groupInGo(ctx context.Context, p *plan, add addGroup) error {
 			return err
 		}
 		for _, f := range batch {
-			if !q.selects(p, f) {
+			if !p.selects(f) {
 				continue
 			}
 			for i, by := range p.query.GroupBy {

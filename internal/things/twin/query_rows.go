@@ -36,7 +36,7 @@ type found struct {
 }
 
 // rows gives a page of documents or members of them.
-func (q *Queries) rows(ctx context.Context, p *plan, page *Page) error {
+func (q *queries) rows(ctx context.Context, p *plan, page *Page) error {
 	want := p.left(p.size)
 	out := []byte{'['}
 	count, scanned := 0, 0
@@ -49,12 +49,12 @@ func (q *Queries) rows(ctx context.Context, p *plan, page *Page) error {
 		}
 		at, size := p.place, len(out)
 		counted := count
-		err := q.deps.DB.Read(ctx, func(tx state.Tx) error {
+		err := q.db.Read(ctx, func(tx state.Tx) error {
 			p.place, out, count, ended, more = at, out[:size], counted, false, false
 			n := 0
 			err := q.scan(ctx, tx, p, batch, func(f *found) (bool, error) {
 				n++
-				if q.selects(p, f) {
+				if p.selects(f) {
 					if count == want || (count > 0 && len(out) > maxPageBytes) {
 						more = true
 						return false, nil
@@ -63,7 +63,7 @@ func (q *Queries) rows(ctx context.Context, p *plan, page *Page) error {
 						out = append(out, ',')
 					}
 					var err error
-					if out, err = q.appendItem(out, p, f); err != nil {
+					if out, err = p.appendItem(out, f); err != nil {
 						return false, err
 					}
 					count++
@@ -93,7 +93,7 @@ func (q *Queries) rows(ctx context.Context, p *plan, page *Page) error {
 	return nil
 }
 
-func (q *Queries) selects(p *plan, f *found) bool {
+func (p *plan) selects(f *found) bool {
 	return !f.damaged && (p.filter.Exact || twinql.Eval(p.query.Where, f).IsTrue())
 }
 
@@ -102,7 +102,7 @@ const maxPageScan = 500
 
 // scan reads up to n rows after the place of the plan, in the order of ids. A
 // row that is damaged is logged and comes as such.
-func (q *Queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each func(f *found) (bool, error)) error {
+func (q *queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each func(f *found) (bool, error)) error {
 	columns := deviceColumns
 	if p.query.From == twinql.Modules {
 		columns = moduleColumns
@@ -122,7 +122,7 @@ func (q *Queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each fu
 			if !errors.Is(err, state.ErrDamaged) {
 				return err
 			}
-			q.deps.Logger.Error("damaged row left out of a query", slog.Any("error", err))
+			q.logger.Error("damaged row left out of a query", slog.Any("error", err))
 			f.damaged = true
 		}
 		more, err := each(f)
@@ -137,7 +137,7 @@ func (q *Queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each fu
 }
 
 // read takes in one row.
-func (q *Queries) read(row scanner1, f *found) error {
+func (q *queries) read(row scanner1, f *found) error {
 	i := &f.identity
 	var (
 		generation, status, statusAt, auth, edge, connected, active int64
@@ -154,10 +154,10 @@ func (q *Queries) read(row scanner1, f *found) error {
 		return err
 	}
 	r.generation = uint64(generation)
-	f.doc = Doc{key: Key{i.ID, r.generation}, rec: r, lim: &q.deps.Limits}
+	f.doc = Doc{key: Key{i.ID, r.generation}, rec: r, lim: q.limits}
 	if t.sum.Valid {
 		if have, _ := r.sum(f.doc.key, nil); have != t.sum.Int64 {
-			return state.DamagedRow(q.deps.DB, "the twin of "+i.ID.String())
+			return state.DamagedRow(q.db, "the twin of "+i.ID.String())
 		}
 	}
 	i.Disabled, i.Edge, i.Connected = status == 1, edge == 1, connected == 1
@@ -201,9 +201,9 @@ func (t *twinRow) scan(r *record, before []any) error {
 }
 
 // appendItem writes a row of the result, with the connection as it is now.
-func (q *Queries) appendItem(out []byte, p *plan, f *found) ([]byte, error) {
-	if q.deps.Live != nil {
-		if connected, _, last, known := q.deps.Live(f.doc.key.ID); known {
+func (p *plan) appendItem(out []byte, f *found) ([]byte, error) {
+	if p.live != nil {
+		if connected, _, last, known := p.live(f.doc.key.ID); known {
 			f.identity.Connected, f.identity.LastActivity = connected, last
 			f.head, f.whole = "", ""
 		}

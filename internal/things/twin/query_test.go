@@ -3,7 +3,6 @@ package twin_test
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -23,12 +22,11 @@ import (
 // fleet is a store with identities and twins that is queried. The rows of the
 // registry are written as it writes them.
 type fleet struct {
-	tb      testing.TB
-	db      state.DB
-	rooms   *site
-	queries *twin.Queries
-	docs    map[string]any // whole documents by id, decoded
-	ids     []string
+	tb    testing.TB
+	db    state.DB
+	rooms *site
+	docs  map[string]any // whole documents by id, decoded
+	ids   []string
 }
 
 func newFleet(tb testing.TB, db state.DB) *fleet {
@@ -37,7 +35,6 @@ func newFleet(tb testing.TB, db state.DB) *fleet {
 		tb.Fatal(err)
 	}
 	f := &fleet{tb: tb, db: db, rooms: open(tb, db, twin.StrictLimits()), docs: map[string]any{}}
-	f.queries = twin.NewQueries(twin.QueryDeps{DB: db, Limits: twin.StrictLimits(), Logger: slog.New(slog.DiscardHandler)})
 	return f
 }
 
@@ -118,7 +115,7 @@ func (f *fleet) run(tb rapid.TB, query string, size int) []any {
 	out := []any{}
 	token := ""
 	for range 1000 {
-		p, err := f.queries.Run(f.tb.Context(), query, token, size)
+		p, err := f.rooms.Query(f.tb.Context(), query, token, size, nil)
 		if err != nil {
 			tb.Fatalf("%s: %v", query, err)
 		}

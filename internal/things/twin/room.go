@@ -53,6 +53,7 @@ type Room struct {
 	statements statements
 	alone      bool // no other node writes to the store, so what is kept is true
 	metrics    metrics
+	queries    *queries
 	wait       sync.WaitGroup
 	life       context.Context // of reads and writes; Close waits for them
 
@@ -81,6 +82,7 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 		metrics: newMetrics(d.Registerer), life: context.WithoutCancel(ctx),
 		entries: map[iot.ID]*entry{},
 	}
+	r.queries = newQueries(r.db, &r.limits, r.logger)
 	r.some.L = &r.mu
 	r.cache.limit = d.CacheBytes
 	if r.cache.limit == 0 {

@@ -1,0 +1,16 @@
+package hub
+
+import (
+	"context"
+
+	"dunlin/internal/things/twin"
+)
+
+// Query gives one page of a query over devices, modules or jobs; see
+// twin.Room.Query. Connection states in its rows are those of the moment.
+func (s *Service) Query(ctx context.Context, text, token string, size int) (twin.Page, error) {
+	if err := s.connect("devices/query"); err != nil {
+		return twin.Page{}, err
+	}
+	return s.deps.Twins.Query(ctx, text, token, size, s.deps.Presence.State)
+}
