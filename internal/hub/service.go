@@ -81,6 +81,7 @@ func (s *Service) end(ended []registry.Ended) {
 		if e.Deleted() {
 			s.deps.Presence.Forget(e.ID)
 			s.deps.Twins.Drop(twin.Key{ID: e.ID, Generation: e.Generation})
+			s.deps.Commands.Drop(e.ID, e.Generation)
 		}
 	}
 }

@@ -36,3 +36,43 @@ func (s *Service) Invoke(ctx context.Context, id iot.ID, c command.Call) (comman
 	}
 	return s.deps.Commands.Invoke(ctx, id, c)
 }
+
+// SendMessage queues a cloud-to-device message and returns when it is durable.
+func (s *Service) SendMessage(ctx context.Context, id iot.ID, m *iot.Message) error {
+	if err := s.connect("messages/devicebound"); err != nil {
+		return err
+	}
+	have, err := s.deps.Registry.Standing(ctx, id)
+	if err != nil {
+		return err
+	}
+	return s.deps.Commands.Enqueue(ctx, id, have.Generation, m)
+}
+
+// PurgeMessages removes the cloud-to-device messages that wait for a device or
+// module, and counts them. Those that a device is working on stay.
+func (s *Service) PurgeMessages(ctx context.Context, id iot.ID) (int, error) {
+	if err := s.connect(path("devices", id) + "/commands"); err != nil {
+		return 0, err
+	}
+	if _, err := s.deps.Registry.Standing(ctx, id); err != nil {
+		return 0, err
+	}
+	return s.deps.Commands.Purge(ctx, id)
+}
+
+// ReceiveFeedback gives feedback on messages that wait, nil when there is none.
+func (s *Service) ReceiveFeedback(ctx context.Context) (*command.Feedback, error) {
+	if err := s.connect("messages/servicebound/feedback"); err != nil {
+		return nil, err
+	}
+	return s.deps.Commands.ReceiveFeedback(ctx)
+}
+
+// SettleFeedback removes feedback that was received, or gives it back.
+func (s *Service) SettleFeedback(ctx context.Context, token iot.LockToken, o iot.Outcome) error {
+	if err := s.connect("messages/servicebound/feedback"); err != nil {
+		return err
+	}
+	return s.deps.Commands.SettleFeedback(ctx, token, o)
+}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"dunlin/internal/engine/state"
@@ -74,29 +75,30 @@ func (r *Room) Purge(ctx context.Context, id iot.ID) (int, error) {
 	}
 }
 
-// Forget removes everything of an identity that was deleted: its queue, the
-// feedback on it, and for a device those of its modules.
-func (r *Room) Forget(_ context.Context, id iot.ID) error {
-	err := r.write(&change{run: func(ctx context.Context, w *work) error {
-		where, args := " WHERE device = ?", []any{id.Device}
-		if id.IsModule() {
-			where, args = " WHERE device = ? AND module = ?", []any{id.Device, id.Module}
-		}
+// Drop removes everything of an identity that was deleted: its queue and the
+// feedback on it. It returns at once; a failure is logged, and leaves rows that
+// no later identity is shown.
+func (r *Room) Drop(id iot.ID, generation uint64) {
+	r.mu.Lock()
+	if l := r.lanes[id]; l != nil && l.generation <= generation {
+		l.locks, l.delivered, l.want = nil, 0, false
+		r.drop(l)
+	}
+	r.mu.Unlock()
+	r.journal.put(&change{run: func(ctx context.Context, w *work) error {
 		delete(r.journal.depths, id)
 		for _, table := range [...]string{"c2d_message", "c2d_feedback"} {
-			if _, err := w.tx.Exec(ctx, "DELETE FROM "+table+where, args...); err != nil {
+			_, err := w.tx.Exec(ctx, "DELETE FROM "+table+" WHERE device = ? AND module = ? AND generation <= ?", id.Device, id.Module, int64(generation))
+			if err != nil {
 				return err
 			}
 		}
 		return nil
+	}, done: func(err error) {
+		if err != nil {
+			r.logger.Warn("queue of a deleted identity not removed", slog.String("device", id.Device), slog.String("module", id.Module), slog.Any("error", err))
+		}
 	}})
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if l := r.lanes[id]; l != nil {
-		l.locks, l.delivered, l.want = nil, 0, false
-		r.drop(l)
-	}
-	return err
 }
 
 // Depth counts the messages in a queue, those that are out included.

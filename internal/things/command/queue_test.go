@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -117,6 +118,15 @@ func depthIs(t *testing.T, r *Room, id iot.ID, want int) {
 	if err != nil || n != want {
 		t.Fatalf("depth %d, want %d, %v", n, want, err)
 	}
+}
+
+// dropped waits for Drop, which is not waited for.
+func dropped(t *testing.T, r *Room, id iot.ID, want int) {
+	t.Helper()
+	if err := r.write(&change{run: func(context.Context, *work) error { return nil }}); err != nil {
+		t.Fatal(err)
+	}
+	depthIs(t, r, id, want)
 }
 
 // quiet checks that nothing is left in memory of queues that are done with.
@@ -301,10 +311,10 @@ func TestQueueOfEarlierGeneration(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.next(t, "new")
-	if err := r.Forget(t.Context(), dev1); err != nil {
-		t.Fatal(err)
-	}
-	depthIs(t, r, dev1, 0)
+	r.Drop(dev1, generation)
+	dropped(t, r, dev1, 1)
+	r.Drop(dev1, generation+1)
+	dropped(t, r, dev1, 0)
 	r.quiet(t)
 }
 
@@ -514,9 +524,13 @@ func TestFeedback(t *testing.T) {
 		}
 		mustSettle(t, r, dev1, iot.Reject, out)
 		feedback(t, r, "dev1 a DeliveryCountExceeded", "dev1 c Purged", "dev1 b Rejected")
-		if err := r.Forget(t.Context(), dev1); err != nil {
+		if err := r.Enqueue(t.Context(), dev1, generation, text("x", "iothub-ack", "full")); err != nil {
 			t.Fatal(err)
 		}
+		mustSettle(t, r, dev1, iot.Complete, receive(t, r, dev1, "x"))
+		r.Drop(dev1, generation)
+		dropped(t, r, dev1, 0)
+		feedback(t, r)
 		r.quiet(t)
 
 		// Without a message id, one is made.
