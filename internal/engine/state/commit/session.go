@@ -11,6 +11,11 @@ import (
 // fixed set of query texts, so the bound is only met by generated ones.
 const maxStatements = 512
 
+// maxKept is the longest text, in bytes, whose statement is kept prepared. Long
+// ones are made from what callers sent and seldom come again, and a prepared
+// statement takes many times the memory of its text.
+const maxKept = 4 << 10
+
 // Engine says how one database differs from the other.
 type Engine struct {
 	// Open gives a new connection of its own.
@@ -81,6 +86,10 @@ func (s *Session) Query(ctx context.Context, query string, args ...any) (*sql.Ro
 	}
 	if !s.cancel {
 		ctx = context.WithoutCancel(ctx)
+	}
+	if len(query) > maxKept {
+		rows, err := s.conn.QueryContext(ctx, s.text(query), args...)
+		return rows, s.engine.Wrap(err)
 	}
 	st, err := s.prepare(context.WithoutCancel(ctx), query) //nolint:sqlclosecheck // kept for the next time
 	if err != nil {

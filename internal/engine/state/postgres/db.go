@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -156,11 +157,18 @@ func (db *DB) Close() error {
 	return err
 }
 
-// rewriter turns ? into $1, $2 and so on, and remembers: rooms have a fixed
-// set of texts.
+// rewriter turns ? into $1, $2 and so on, and remembers. Most rooms have a
+// fixed set of texts; those that are made from queries of callers are without
+// number, so it starts anew when it knows too many.
 type rewriter struct {
 	known sync.Map // string to string
+	count atomic.Int64
 }
+
+const (
+	maxRewritten  = 2048
+	maxRemembered = 16 << 10 // bytes of a text
+)
 
 func (r *rewriter) text(query string) string {
 	if v, ok := r.known.Load(query); ok {
@@ -169,7 +177,14 @@ func (r *rewriter) text(query string) string {
 	if strings.IndexByte(query, '?') < 0 {
 		return query
 	}
+	if len(query) > maxRemembered {
+		return placeholders(query)
+	}
 	out := placeholders(query)
+	if r.count.Add(1) > maxRewritten {
+		r.count.Store(0)
+		r.known.Clear()
+	}
 	r.known.Store(query, out)
 	return out
 }
