@@ -22,16 +22,14 @@ import (
 	"dunlin/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
-
 // hub starts a server that unmodified SDKs reach. They have port 443 built in
 // for REST and WebSockets, so it gets an address of its own in 127.0.0.0/8,
 // and that address as its name, which needs no entry in any hosts file. Where
 // 443 may not be bound, redirect.js takes the SDK's connections to 443 to the
 // port that was possible.
-func hub(t *testing.T, listen string) (*harness.Server, node) {
+func hub(t *testing.T, listen string, args ...string) (*harness.Server, node) {
 	t.Helper()
-	o := harness.Options{Listen: listen, Host: listen}
+	o := harness.Options{Listen: listen, Host: listen, Args: args}
 	n := node{t: t}
 	l, err := net.Listen("tcp", net.JoinHostPort(listen, "443"))
 	if err == nil {

@@ -40,7 +40,8 @@ func Binary(t testing.TB) string {
 }
 
 // Main runs the tests of a package and removes a binary that was built for it.
-func Main(m *testing.M) {
+// m is a *testing.M, or what runs one.
+func Main(m interface{ Run() int }) {
 	code := m.Run()
 	if os.Getenv("DUNLIN_BIN") == "" {
 		if bin, err := build(); err == nil {

@@ -1,0 +1,110 @@
+package conformance
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"testing"
+
+	"dunlin/internal/engine/state/statetest"
+	"dunlin/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(withPostgres{m}) }
+
+// withPostgres stops the PostgreSQL server that tests started.
+type withPostgres struct{ m *testing.M }
+
+func (w withPostgres) Run() int { return statetest.Main(w.m) }
+
+// stores are what a hub can keep its state in.
+var stores = []struct {
+	name string
+	args func(t *testing.T) []string
+}{
+	{"sqlite", func(*testing.T) []string { return nil }},
+	{"postgres", func(t *testing.T) []string { return []string{"--database", statetest.PostgresURL(t)} }},
+}
+
+// row is a line of a script that checks rows of the compatibility table.
+type row struct {
+	Plan         []string `json:"plan"`
+	Row          string   `json:"row"`
+	Failed       string   `json:"failed"`
+	Milliseconds int      `json:"milliseconds"`
+	Error        string   `json:"error"`
+	Message      string   `json:"message"`
+}
+
+// table runs a script once for each store and transport, and gives each of its
+// rows a test of its own. The hubs have addresses that begin with net.
+func table(t *testing.T, script, net string, transports ...string) {
+	t.Helper()
+	t.Parallel()
+	for i, store := range stores {
+		t.Run(store.name, func(t *testing.T) {
+			t.Parallel()
+			s, n := hub(t, net+string(rune('1'+i)), store.args(t)...)
+			for _, transport := range transports {
+				t.Run(transport, func(t *testing.T) {
+					n := n
+					n.t = t
+					host := s.Info.HostName
+					if transport == "mqtt" {
+						host = s.MQTTAddr()
+					}
+					checkTable(t, n, script, map[string]any{
+						"service": s.Policy("iothubowner"), "host": host, "transport": transport, "prefix": "t",
+					})
+				})
+			}
+			if err := s.Stop(); err != nil {
+				t.Errorf("SIGTERM: %v", err)
+			}
+		})
+	}
+}
+
+func checkTable(t *testing.T, n node, script string, input map[string]any) {
+	t.Helper()
+	var plan []string
+	done := map[string]row{}
+	var last row
+	err := n.lines(script, input, func(b []byte) error {
+		last = row{}
+		if err := json.Unmarshal(b, &last); err != nil {
+			return err
+		}
+		switch {
+		case last.Plan != nil:
+			plan = last.Plan
+		case last.Row != "":
+			done[last.Row] = last
+		}
+		return nil
+	})
+	if err != nil || len(plan) == 0 {
+		t.Errorf("%s: %v: %d rows planned, %d done, then %+v", script, err, len(plan), len(done), last)
+	}
+	for _, name := range plan {
+		t.Run(name, func(t *testing.T) {
+			r, ok := done[name]
+			if !ok {
+				t.Fatal("the script ended before this row")
+			}
+			if r.Failed != "" {
+				t.Fatalf("after %d ms: %s", r.Milliseconds, r.Failed)
+			}
+		})
+	}
+	slowest := slices.SortedFunc(maps.Values(done), func(a, b row) int { return b.Milliseconds - a.Milliseconds })
+	for _, r := range slowest[:min(3, len(slowest))] {
+		t.Logf("%5d ms  %s", r.Milliseconds, r.Row)
+	}
+}
+
+// TestNodeTwins and those below hold a row of the compatibility table in each
+// of their subtests.
+func TestNodeTwins(t *testing.T) { table(t, "twins.js", "127.43.1.", "mqtt", "mqtt-ws") }
+
+func TestNodeMethods(t *testing.T) { table(t, "methods.js", "127.43.2.", "mqtt", "mqtt-ws") }
