@@ -25,6 +25,7 @@ type Desk struct {
 	commands *command.Room
 	guard    *guard.Log
 	logger   *slog.Logger
+	conns    atomic.Uint64 // connections so far
 }
 
 // DeskDeps is what the desk needs.
@@ -56,7 +57,7 @@ func (d *Desk) Connect(ctx context.Context, c Credentials, conn Conn) (Device, e
 		d.refused(&c, err)
 		return nil, err
 	}
-	s := &device{desk: d, conn: conn, generation: identity.Generation}
+	s := &device{desk: d, conn: conn, generation: identity.Generation, number: d.conns.Add(1)}
 	s.source = d.ingest.Source(iot.Origin{
 		ID: c.ID, Generation: identity.Generation, Auth: identity.Auth, Model: c.Model,
 	}, conn)
@@ -96,6 +97,7 @@ type device struct {
 	desk       *Desk
 	conn       Conn
 	generation uint64
+	number     uint64 // rises from connection to connection
 	entry      presence.Entry
 	source     ingest.Source
 	wants      atomic.Uint32 // bits 1<<iot.Kind
@@ -114,11 +116,17 @@ func (s *device) Send(now int64, msgs []iot.Message) bool {
 func (s *device) Want(kind iot.Kind, on bool) {
 	if !on {
 		s.wants.And(^(uint32(1) << kind))
+		if kind == iot.KindMessage {
+			s.desk.commands.Release(s.ID(), s.number)
+		}
 		return
 	}
 	s.wants.Or(1 << kind)
-	if kind == iot.KindMethod {
+	switch kind {
+	case iot.KindMethod:
 		s.desk.commands.Online(s.ID())
+	case iot.KindMessage:
+		s.desk.commands.Pump(s.ID(), s.number, s.generation)
 	}
 }
 
@@ -145,7 +153,15 @@ func (s *device) Reply(request []byte, status int, payload []byte) {
 // Settle implements Device.
 func (s *device) Settle(token iot.LockToken, o iot.Outcome) {
 	s.touch()
-	_, _ = token, o
+	s.desk.commands.Settle(s.ID(), token, o, s.settled)
+}
+
+// settled notes what cannot be told the device: over MQTT the message is
+// delivered again when its lock ends.
+func (s *device) settled(err error) {
+	if err != nil {
+		s.desk.logger.Debug("message not settled", slog.String("device", s.ID().Device), slog.Any("error", err))
+	}
 }
 
 func (s *device) touch() { s.entry.Active(time.Now().UnixNano()) }
@@ -163,4 +179,5 @@ func (s *device) Close(error) {
 	s.wants.Store(0)
 	s.desk.presence.Leave(&s.entry, time.Now())
 	s.desk.commands.Gone(s.ID())
+	s.desk.commands.Release(s.ID(), s.number)
 }

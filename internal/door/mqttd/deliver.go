@@ -38,7 +38,7 @@ func (s *session) Deliver(in *iot.Inbound) bool {
 			s.out.tokens = map[uint16]iot.LockToken{}
 		}
 		s.out.tokens[p.PacketID] = in.Token
-		p.Dup = in.DeliveryCount > 1
+		p.Dup = in.Redelivered
 	}
 	// Under the lock, so that what is delivered leaves in order.
 	ok := s.write(&p)

@@ -195,7 +195,7 @@ func TestDesiredChange(t *testing.T) {
 
 func TestCloudToDeviceMessage(t *testing.T) {
 	in := &iot.Inbound{
-		Kind: iot.KindMessage, Token: iot.LockToken{1, 2, 3}, DeliveryCount: 1,
+		Kind: iot.KindMessage, Token: iot.LockToken{1, 2, 3},
 		Message: iot.Message{
 			System:     []iot.SystemProperty{{Key: iot.MessageID, Value: []byte("m1")}, {Key: iot.To, Value: []byte("/devices/d/messages/devicebound")}},
 			Properties: []iot.Property{{Name: []byte("p1"), Value: []byte("v 1")}},
@@ -225,7 +225,7 @@ func TestCloudToDeviceMessage(t *testing.T) {
 			t.Errorf("settled %x", token)
 		}
 		again := *in
-		again.DeliveryCount = 2
+		again.Redelivered = true
 		s.conn(device).Deliver(&again)
 		if got := p.publish(); !got.Dup {
 			t.Error("a second delivery has no DUP")
