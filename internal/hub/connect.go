@@ -71,6 +71,9 @@ func (d *Desk) Connect(ctx context.Context, c Credentials, conn Conn) (Device, e
 			return nil, err
 		}
 	}
+	if c.Model != "" {
+		d.twins.SetModel(s.key(), c.Model)
+	}
 	d.logger.Debug("device connected", slog.String("device", c.ID.Device), slog.String("module", c.ID.Module),
 		slog.String("protocol", c.Protocol), slog.String("product", c.Product))
 	return s, nil
