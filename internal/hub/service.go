@@ -94,6 +94,7 @@ func (s *Service) Device(ctx context.Context, id string) (registry.Device, error
 	d, err := s.deps.Registry.Device(ctx, id)
 	if err == nil {
 		s.live(iot.ID{Device: id}, &d.Activity)
+		d.Messages, err = s.deps.Commands.Depth(ctx, iot.ID{Device: id})
 	}
 	return d, err
 }
@@ -104,8 +105,14 @@ func (s *Service) Devices(ctx context.Context, after string, n int) ([]registry.
 		return nil, err
 	}
 	list, err := s.deps.Registry.Devices(ctx, after, n)
+	if err != nil || len(list) == 0 {
+		return list, err
+	}
+	waiting, err := s.deps.Commands.Depths(ctx, list[0].ID, list[len(list)-1].ID)
 	for i := range list {
-		s.live(iot.ID{Device: list[i].ID}, &list[i].Activity)
+		id := iot.ID{Device: list[i].ID}
+		s.live(id, &list[i].Activity)
+		list[i].Messages = waiting[id]
 	}
 	return list, err
 }
@@ -120,6 +127,7 @@ func (s *Service) PutDevice(ctx context.Context, spec registry.DeviceSpec, match
 	if err == nil {
 		s.end(ended)
 		s.live(iot.ID{Device: d.ID}, &d.Activity)
+		d.Messages = s.waiting(ctx, iot.ID{Device: d.ID})
 	}
 	return d, err
 }
@@ -144,6 +152,7 @@ func (s *Service) Module(ctx context.Context, id iot.ID) (registry.Module, error
 	m, err := s.deps.Registry.Module(ctx, id)
 	if err == nil {
 		s.live(id, &m.Activity)
+		m.Messages, err = s.deps.Commands.Depth(ctx, id)
 	}
 	return m, err
 }
@@ -154,8 +163,13 @@ func (s *Service) Modules(ctx context.Context, device string) ([]registry.Module
 		return nil, err
 	}
 	list, err := s.deps.Registry.Modules(ctx, device)
+	if err != nil || len(list) == 0 {
+		return list, err
+	}
+	waiting, err := s.deps.Commands.Depths(ctx, device, device)
 	for i := range list {
 		s.live(list[i].ID, &list[i].Activity)
+		list[i].Messages = waiting[list[i].ID]
 	}
 	return list, err
 }
@@ -169,6 +183,7 @@ func (s *Service) PutModule(ctx context.Context, spec registry.ModuleSpec, match
 	if err == nil {
 		s.end(ended)
 		s.live(m.ID, &m.Activity)
+		m.Messages = s.waiting(ctx, m.ID)
 	}
 	return m, err
 }

@@ -76,3 +76,13 @@ func (s *Service) SettleFeedback(ctx context.Context, token iot.LockToken, o iot
 	}
 	return s.deps.Commands.SettleFeedback(ctx, token, o)
 }
+
+// waiting counts the messages of an identity that was just changed. The change
+// is durable: that the number cannot be read must not make it look undone.
+func (s *Service) waiting(ctx context.Context, id iot.ID) int {
+	n, err := s.deps.Commands.Depth(ctx, id)
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -64,6 +64,9 @@ func (s *Service) withTwin(ctx context.Context, id iot.ID, do func(context.Conte
 		generation, t.Identity = d.Generation, deviceIdentity(&d)
 	}
 	var err error
+	if t.Identity.Messages, err = s.deps.Commands.Depth(ctx, id); err != nil {
+		return t, err
+	}
 	t.Doc, err = do(ctx, twin.Key{ID: id, Generation: generation})
 	return t, err
 }

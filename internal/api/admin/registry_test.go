@@ -21,10 +21,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"dunlin/internal/api/admin"
 	"dunlin/internal/engine/state/sqlite"
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
+	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/trust/access"
 )
@@ -52,8 +55,16 @@ func registrySite(t *testing.T) (string, *registry.Registry) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	commands, err := command.Open(t.Context(), command.Deps{
+		DB: db, Deliver: func(iot.ID, *iot.Inbound) bool { return false }, Connected: func(iot.ID) bool { return false },
+		Limits: command.StrictLimits(), Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = commands.Close() })
 	server := httptest.NewServer(admin.New(admin.Deps{
-		Token: "secret", Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}}), Logger: slog.New(slog.DiscardHandler),
+		Token: "secret", Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Commands: commands}), Logger: slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(server.Close)
 	return server.URL, reg

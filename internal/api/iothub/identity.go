@@ -110,7 +110,8 @@ func deviceOut(d *registry.Device) deviceJSON {
 		DeviceID: d.ID, GenerationID: strconv.FormatUint(d.Generation, 10), ETag: d.ETag,
 		ConnectionState: connectionState(d.Connected), Status: d.Status.String(), StatusReason: d.StatusReason,
 		ConnectionStateUpdatedTime: timeText(d.Since), StatusUpdatedTime: timeText(d.StatusSince), LastActivityTime: timeText(d.Last),
-		Authentication: secretsOut(&d.Secrets), Capabilities: capabilities{d.Edge}, DeviceScope: d.Scope, ParentScopes: parents,
+		CloudToDeviceMessageCount: d.Messages,
+		Authentication:            secretsOut(&d.Secrets), Capabilities: capabilities{d.Edge}, DeviceScope: d.Scope, ParentScopes: parents,
 	}
 }
 
@@ -119,7 +120,8 @@ func moduleOut(m *registry.Module) moduleJSON {
 		ModuleID: m.ID.Module, DeviceID: m.ID.Device, ManagedBy: optional(m.ManagedBy),
 		GenerationID: strconv.FormatUint(m.Generation, 10), ETag: m.ETag,
 		ConnectionState: connectionState(m.Connected), ConnectionStateUpdatedTime: timeText(m.Since), LastActivityTime: timeText(m.Last),
-		Authentication: secretsOut(&m.Secrets),
+		CloudToDeviceMessageCount: m.Messages,
+		Authentication:            secretsOut(&m.Secrets),
 	}
 }
 

@@ -18,14 +18,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dunlin/internal/api/iothub"
+	"dunlin/internal/engine/eventlog/memlog"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/engine/state/statetest"
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
+	"dunlin/internal/things/ingest"
+	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
+	"dunlin/internal/trust/guard"
 	"dunlin/internal/wire/sas"
 )
 
@@ -96,8 +100,13 @@ type site struct {
 	policies *access.Policies
 	conns    *connections
 	commands *command.Room
+	presence *presence.Room
+	log      *memlog.Log
 	logged   *bytes.Buffer
 }
+
+// maxHeld is how many bytes the log holds before it tells callers to wait.
+const maxHeld = 1 << 20
 
 func newSite(t *testing.T, db state.DB) *site {
 	t.Helper()
@@ -134,10 +143,26 @@ func newSite(t *testing.T, db state.DB) *site {
 			t.Error(err)
 		}
 	})
+	s.log = memlog.New(memlog.Config{Partitions: 1, MaxHeld: maxHeld})
+	refusals, err := guard.Open(t.Context(), db, logger, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.presence = presence.New(presence.Deps{Logger: logger, Registerer: prometheus.NewRegistry()})
+	desk := hub.NewDesk(hub.DeskDeps{
+		Registry: reg, Presence: s.presence, Ingest: ingest.New(ingest.Deps{Log: s.log, Registerer: prometheus.NewRegistry()}),
+		Twins: twins, Commands: s.commands, Guard: refusals, Logger: logger,
+	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
-		Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins}), Logger: logger,
+		Devices: hub.NewVisits(desk),
+		Hub:     hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins}), Logger: logger,
 	}))
-	t.Cleanup(server.Close)
+	t.Cleanup(func() {
+		server.Close()
+		if err := s.log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	s.url = server.URL
 	return s
 }
@@ -489,7 +514,7 @@ func TestBadRequests(t *testing.T) {
 // TestMissingOperations shows what the table names as not available yet.
 func TestMissingOperations(t *testing.T) {
 	s := newSite(t, statetest.SQLite(t))
-	for method, path := range map[string]string{"GET": "/jobs", "POST": "/jobs/create", "DELETE": "/devices/d/commands"} {
+	for method, path := range map[string]string{"GET": "/jobs", "POST": "/jobs/create"} {
 		body := ""
 		if method == "POST" {
 			body = "{}"

@@ -40,12 +40,16 @@ var operations = [...]operation{
 	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, invokeMethod, "TestInvokeMethod"},
 	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, invokeMethod, "TestInvokeMethod"},
 	{"POST", "/devices/query", access.ServiceConnect, versionDevices, queryDevices, "TestQueryDevices"},
+	{"POST", "/messages/devicebound", access.ServiceConnect, versionDevices, sendMessage, "TestSendMessage"},
+	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, purgeMessages, "TestPurgeMessages"},
+	{"GET", "/messages/servicebound/feedback", access.ServiceConnect, versionDevices, receiveFeedback, "TestFeedback"},
+	{"DELETE", "/messages/servicebound/feedback/{token}", access.ServiceConnect, versionDevices, completeFeedback, "TestFeedback"},
+	{"POST", "/messages/servicebound/feedback/{token}/abandon", access.ServiceConnect, versionDevices, abandonFeedback, "TestFeedback"},
 }
 
 // missing lists public operations that this build does not have; they answer
 // OperationNotAvailableInCurrentTier instead of a path that nobody knows.
 var missing = [...]operation{
-	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 	{"POST", "/devices/{device}/applyConfigurationContent", access.RegistryWrite, versionModules, notAvailable, "TestMissingOperations"},
 	{"GET", "/configurations", access.RegistryRead, versionModules, notAvailable, "TestMissingOperations"},
 	{"GET", "/jobs", access.RegistryRead, versionDevices, notAvailable, "TestMissingOperations"},

@@ -75,12 +75,13 @@ func TestPermissions(t *testing.T) {
 	for _, table := range [...][]operation{operations[:], missing[:]} {
 		for i := range table {
 			op := &table[i]
-			path := strings.NewReplacer("{device}", "d", "{module}", "m").Replace(op.path)
+			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "00000000-0000-0000-0000-000000000000").Replace(op.path)
 			for _, p := range policies.List() {
 				allowed := p.Permissions&op.need == op.need
 				what := p.Name + ": " + op.method + " " + op.path
 				call := func() *http.Request {
 					r := httptest.NewRequestWithContext(t.Context(), op.method, path+"?api-version=2021-04-12", bytes.NewBufferString(bodies[op.method+" "+op.path]))
+					r.Header.Set("iothub-to", "/devices/d/messages/devicebound")
 					r.Header.Set("Authorization", sas.Sign("hub.example", p.PrimaryKey, time.Now().Add(time.Hour), p.Name))
 					return r
 				}
@@ -112,7 +113,7 @@ type unchecked struct {
 
 func (c *unchecked) run() error {
 	return c.op.run(&call{
-		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), device: "d", module: "m",
+		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", token: "00000000-0000-0000-0000-000000000000"},
 	})
 }
 
@@ -134,7 +135,7 @@ func TestEveryOperationNamesItsTest(t *testing.T) {
 			}
 		}
 	}
-	for _, table := range [...][]operation{operations[:], missing[:]} {
+	for _, table := range [...][]operation{operations[:], missing[:], deviceOperations[:]} {
 		for _, op := range table {
 			if !tests[op.test] {
 				t.Errorf("%s %s names the test %s, which is not there", op.method, op.path, op.test)

@@ -13,32 +13,40 @@ import (
 
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
+	"dunlin/internal/trust/access"
 )
 
 // Deps is what the surface needs.
 type Deps struct {
-	Hub    *hub.Services
-	Logger *slog.Logger
+	Hub *hub.Services
+	// Devices serves devices that come over HTTPS; nil does not.
+	Devices *hub.Visits
+	Logger  *slog.Logger
 }
 
 // New gives the handler of the surface.
-func New(d Deps) http.Handler { return &server{hub: d.Hub, logger: d.Logger} }
+func New(d Deps) http.Handler { return &server{hub: d.Hub, devices: d.Devices, logger: d.Logger} }
 
 type server struct {
-	hub    *hub.Services
-	logger *slog.Logger
+	hub     *hub.Services
+	devices *hub.Visits
+	logger  *slog.Logger
 }
 
 // call is one request on its way.
 type call struct {
-	w      http.ResponseWriter
-	r      *http.Request
-	op     *operation
-	hub    *hub.Service
-	query  url.Values
-	device string // decoded, from the path; may be any text
-	module string
+	w       http.ResponseWriter
+	r       *http.Request
+	op      *operation
+	hub     *hub.Service // of an application
+	visitor *hub.Visitor // or of a device
+	query   url.Values
+	names
 }
+
+// names are what stands in the path for something else, decoded; they may be
+// any text.
+type names struct{ device, module, token string }
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -66,6 +74,15 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := checkVersion(c.query.Get("api-version"), c.op.since); err != nil {
 		return err
+	}
+	if c.op.need == access.DeviceConnect {
+		if s.devices == nil {
+			return iot.Errorf(iot.OperationNotAvailable, "this process does not serve devices: it was started without the role gateway")
+		}
+		if err := s.visit(c); err != nil {
+			return err
+		}
+		return c.run()
 	}
 	if c.hub, err = s.authorize(r); err != nil {
 		return err
@@ -117,15 +134,15 @@ func (c *call) route() error {
 		segments[i] = plain
 	}
 	var allow []string
-	for _, table := range [...][]operation{missing[:], operations[:]} {
+	for _, table := range [...][]operation{missing[:], operations[:], deviceOperations[:]} {
 		for i := range table {
 			op := &table[i]
-			device, module, ok := op.match(segments)
+			names, ok := op.match(segments)
 			if !ok {
 				continue
 			}
 			if op.method == c.r.Method {
-				c.op, c.device, c.module = op, device, module
+				c.op, c.names = op, names
 				return nil
 			}
 			if !slices.Contains(allow, op.method) {
@@ -143,26 +160,29 @@ func (c *call) route() error {
 
 func clip(s string) string { return s[:min(len(s), 200)] }
 
-func (op *operation) match(segments []string) (device, module string, ok bool) {
+// match compares fixed words in any case, as SDKs spell them in several ways.
+func (op *operation) match(segments []string) (n names, ok bool) {
 	rest := op.path[1:]
 	for i, have := range segments {
 		var want string
 		want, rest, _ = strings.Cut(rest, "/")
 		switch {
 		case have == "":
-			return "", "", false
+			return n, false
 		case want == "{device}":
-			device = have
+			n.device = have
 		case want == "{module}":
-			module = have
-		case want != have:
-			return "", "", false
+			n.module = have
+		case want == "{token}":
+			n.token = have
+		case !strings.EqualFold(want, have):
+			return n, false
 		}
 		if rest == "" && i < len(segments)-1 {
-			return "", "", false
+			return n, false
 		}
 	}
-	return device, module, rest == ""
+	return n, rest == ""
 }
 
 const contentType = "application/json; charset=utf-8"

@@ -91,6 +91,7 @@ type Device struct {
 	Scope        string
 	ParentScopes []string
 	Activity
+	Messages int // cloud-to-device messages that wait; the hub fills it in
 }
 
 // Module is one module of a device.
@@ -101,6 +102,7 @@ type Module struct {
 	ManagedBy  string
 	Secrets
 	Activity
+	Messages int // cloud-to-device messages that wait; the hub fills it in
 }
 
 // Modules that every edge device has.
