@@ -26,14 +26,15 @@ type queries struct {
 	logger  *slog.Logger
 	turn    chan struct{}
 	longest time.Duration // of one call
+	indexes indexes
 }
 
 // parallelQueries is how many run at a time: readers of the store are few, and
 // connecting devices need them too.
 const parallelQueries = 2
 
-func newQueries(db state.DB, limits *Limits, logger *slog.Logger) *queries {
-	return &queries{db: db, limits: limits, logger: logger, turn: make(chan struct{}, parallelQueries), longest: 30 * time.Second}
+func newQueries(db state.DB, limits *Limits, logger *slog.Logger, declared indexes) *queries {
+	return &queries{db: db, limits: limits, logger: logger, indexes: declared, turn: make(chan struct{}, parallelQueries), longest: 30 * time.Second}
 }
 
 // Bounds of a page.
@@ -71,6 +72,7 @@ type plan struct {
 	place    place
 	size     int // rows of the page at most
 	live     Live
+	notes    []string
 }
 
 // left is how many rows TOP still allows, of n.
@@ -88,34 +90,21 @@ func (p *plan) left(n int) int {
 // stored, which follows within seconds. live may be nil.
 func (r *Room) Query(ctx context.Context, text, token string, size int, live Live) (Page, error) {
 	q := r.queries
-	parsed, err := twinql.Parse(text)
+	p, err := q.plan(text, token, size)
 	if err != nil {
-		return Page{}, badQuery(err)
-	}
-	notes, err := twinql.Bind(parsed, text)
-	if err != nil {
-		return Page{}, badQuery(err)
-	}
-	p := &plan{text: text, query: parsed, size: max(1, min(size, MaxPage)), live: live}
-	if p.place, err = readToken(token, text); err != nil {
 		return Page{}, err
 	}
-	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: parsed.From}
-	page := Page{Kind: KindTwin, Items: []byte("[]")}
-	for _, n := range notes {
-		page.Notes = append(page.Notes, n.Error())
-	}
+	p.live = live
+	page := Page{Kind: KindTwin, Items: []byte("[]"), Notes: p.notes}
+	run := q.rows
 	switch {
-	case parsed.From == twinql.Jobs:
+	case p.query.From == twinql.Jobs:
 		page.Kind = KindJob
 		return page, nil // there are no jobs yet
-	case !parsed.Star:
+	case grouped(p.query):
+		page.Kind, run = KindRaw, q.groups
+	case !p.query.Star:
 		page.Kind = KindRaw
-	}
-	p.filter = p.compiler.Filter(parsed.Where)
-	run := q.rows
-	if grouped(parsed) {
-		run = q.groups
 	}
 	within, cancel := context.WithTimeout(ctx, q.longest)
 	defer cancel()
@@ -129,6 +118,28 @@ func (r *Room) Query(ctx context.Context, text, token string, size int, live Liv
 		return Page{}, q.failed(ctx, err)
 	}
 	return page, nil
+}
+
+// plan reads a query and the place of a page in its result.
+func (q *queries) plan(text, token string, size int) (*plan, error) {
+	parsed, err := twinql.Parse(text)
+	if err != nil {
+		return nil, badQuery(err)
+	}
+	notes, err := twinql.Bind(parsed, text)
+	if err != nil {
+		return nil, badQuery(err)
+	}
+	p := &plan{text: text, query: parsed, size: max(1, min(size, MaxPage))}
+	for _, n := range notes {
+		p.notes = append(p.notes, n.Error())
+	}
+	if p.place, err = readToken(token, text); err != nil {
+		return nil, err
+	}
+	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: parsed.From, Indexed: q.indexes.of}
+	p.filter = p.compiler.Filter(parsed.Where)
+	return p, nil
 }
 
 func grouped(q *twinql.Query) bool {

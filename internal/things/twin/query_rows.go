@@ -103,14 +103,7 @@ const maxPageScan = 500
 // scan reads up to n rows after the place of the plan, in the order of ids. A
 // row that is damaged is logged and comes as such.
 func (q *queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each func(f *found) (bool, error)) error {
-	columns := deviceColumns
-	if p.query.From == twinql.Modules {
-		columns = moduleColumns
-	}
-	key, after, args := p.key()
-	query := "SELECT " + columns + ", " + twinColumns + " FROM " + p.tables(true, p.filter.Twin) +
-		" WHERE " + after + " AND " + p.filter.SQL + " ORDER BY " + key + " LIMIT ?"
-	args = append(append(args, p.filter.Args...), n)
+	query, args := p.rowsSQL(n)
 	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return err
@@ -134,6 +127,17 @@ func (q *queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each fu
 		}
 	}
 	return rows.Err()
+}
+
+func (p *plan) rowsSQL(n int) (query string, args []any) {
+	columns := deviceColumns
+	if p.query.From == twinql.Modules {
+		columns = moduleColumns
+	}
+	key, after, args := p.key()
+	query = "SELECT " + columns + ", " + twinColumns + " FROM " + p.tables(true, p.filter.Twin) +
+		" WHERE " + after + " AND " + p.filter.SQL + " ORDER BY " + key + " LIMIT ?"
+	return query, append(append(args, p.filter.Args...), n)
 }
 
 // read takes in one row.

@@ -3,6 +3,7 @@ package twin_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"dunlin/internal/engine/state"
@@ -34,7 +36,19 @@ func newFleet(tb testing.TB, db state.DB) *fleet {
 	if err := db.Migrate(tb.Context(), "registry", os.DirFS("../registry/migrations")); err != nil {
 		tb.Fatal(err)
 	}
-	f := &fleet{tb: tb, db: db, rooms: open(tb, db, twin.StrictLimits()), docs: map[string]any{}}
+	r, err := twin.Open(tb.Context(), twin.Deps{
+		DB: db, Deliver: func(iot.ID, *iot.Inbound) bool { return false }, Limits: twin.StrictLimits(), Logger: slog.New(slog.DiscardHandler),
+		Registerer: prometheus.NewRegistry(), Indexes: []string{"tags.a", "properties.reported.b[0]", "tags.größe"},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	f := &fleet{tb: tb, db: db, rooms: &site{Room: r, tb: tb}, docs: map[string]any{}}
 	return f
 }
 

@@ -36,6 +36,10 @@ type Deps struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	CacheBytes int // memory for twins that were used last; 0 means 64 MiB
+	// Indexes are the members that queries find fast by their texts, such as
+	// "tags.site". Open builds those that are new, which takes some seconds
+	// for a million twins, and drops those that are not declared any more.
+	Indexes []string
 }
 
 const (
@@ -46,16 +50,16 @@ const (
 
 // Room is the room. All methods may be called by any goroutine.
 type Room struct {
-	db         state.DB
-	deliver    func(id iot.ID, in *iot.Inbound) bool
-	limits     Limits
-	logger     *slog.Logger
-	statements statements
-	alone      bool // no other node writes to the store, so what is kept is true
-	metrics    metrics
-	queries    *queries
-	wait       sync.WaitGroup
-	life       context.Context // of reads and writes; Close waits for them
+	db      state.DB
+	deliver func(id iot.ID, in *iot.Inbound) bool
+	limits  Limits
+	logger  *slog.Logger
+	alone   bool // no other node writes to the store, so what is kept is true
+	writing sync.Mutex
+	metrics metrics
+	queries *queries
+	wait    sync.WaitGroup
+	life    context.Context // of reads and writes; Close waits for them
 
 	mu      sync.Mutex
 	some    sync.Cond // ready or closed has changed
@@ -76,24 +80,28 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 	if err := d.DB.Migrate(ctx, "twin", files); err != nil {
 		return nil, err
 	}
+	declared, err := readIndexes(d.DB.Dialect(), d.Indexes)
+	if err != nil {
+		return nil, err
+	}
+	if err := declared.build(ctx, d.DB, d.Logger); err != nil {
+		return nil, fmt.Errorf("twin: indexes: %w", err)
+	}
 	r := &Room{
 		db: d.DB, deliver: d.Deliver, limits: d.Limits, logger: d.Logger,
-		statements: newStatements(d.DB.Dialect()), alone: d.DB.Dialect() == state.SQLite,
+		alone:   d.DB.Dialect() == state.SQLite,
 		metrics: newMetrics(d.Registerer), life: context.WithoutCancel(ctx),
 		entries: map[iot.ID]*entry{},
 	}
-	r.queries = newQueries(r.db, &r.limits, r.logger)
+	r.queries = newQueries(r.db, &r.limits, r.logger, declared)
 	r.some.L = &r.mu
 	r.cache.limit = d.CacheBytes
 	if r.cache.limit == 0 {
 		r.cache.limit = defaultCache
 	}
 	// One worker merges while the commit of the other is on its way to the
-	// disk; a server commits several at once.
-	workers := 2
-	if !r.alone {
-		workers = 4
-	}
+	// disk.
+	const workers = 2
 	for range workers {
 		r.wait.Go(r.work)
 	}
