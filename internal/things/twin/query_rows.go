@@ -40,9 +40,8 @@ func (q *queries) rows(ctx context.Context, p *plan, page *Page) error {
 	want := p.left(p.size)
 	out := []byte{'['}
 	count, scanned := 0, 0
-	more := false
-	for !more && count < want {
-		ended := false
+	more, ended := false, want == 0
+	for !more && !ended { // also when the page is full: is there one more?
 		batch := want - count + 1
 		if !p.filter.Exact {
 			batch = maxPageScan
@@ -77,13 +76,9 @@ func (q *queries) rows(ctx context.Context, p *plan, page *Page) error {
 		if err != nil {
 			return err
 		}
-		if ended {
-			break
-		}
-		if scanned += batch; scanned >= maxScan && !more {
-			more = count < want
-			break
-		}
+		// A page that was hard to fill ends early, and perhaps empty.
+		scanned += batch
+		more = more || (!ended && scanned >= maxScan)
 	}
 	p.place.given += count
 	page.Items = append(out, ']')
