@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -25,9 +26,13 @@ type lane struct {
 	// away, and the lane is looked at again, or wait for free.
 	busy bool
 	free chan struct{}
+	// gone are the sequence numbers of what was settled meanwhile: whoever is
+	// busy may have read them before.
+	gone []int64
 
 	want    bool   // a connection wants messages
 	conn    uint64 // its number
+	earlier uint64 // a connection with a lower number that wants them too; 0 for none
 	queued  bool   // waits for a worker
 	drained bool   // the store holds nothing that is not out
 	last    int64  // highest sequence number handed out
@@ -101,6 +106,7 @@ func (r *Room) begin(ctx context.Context, l *lane) error {
 // end is the end of a turn. Under mu.
 func (r *Room) end(l *lane) {
 	l.busy = false
+	l.gone = l.gone[:0]
 	if l.free != nil {
 		close(l.free)
 		l.free = nil
@@ -130,6 +136,7 @@ func (l *lane) held() int {
 	return n
 }
 
+// out reports whether somebody holds a message.
 func (l *lane) out(seq int64) bool {
 	for _, k := range l.locks {
 		if k.m.seq == seq {
@@ -139,20 +146,27 @@ func (l *lane) out(seq int64) bool {
 	return false
 }
 
+// waits reports whether a message that was read from the store may go out.
+func (l *lane) waits(m *message, now int64) bool {
+	return !l.out(m.seq) && !slices.Contains(l.gone, m.seq) && m.expires > now
+}
+
 // Pump says that a connection of id takes messages from now on: it is sent what
 // waits, in order, up to a small number that it holds unsettled, and more as
 // it settles them. conn is a number that rises from connection to connection
-// of an identity; calls for an earlier one are passed over. generation is that
-// of the identity. It may be called again and does not block.
+// of an identity: one with a lower number gets its turn when the other has
+// ended. generation is that of the identity. It may be called again and does
+// not block.
 func (r *Room) Pump(id iot.ID, conn, generation uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.enter(id)
 	defer r.leave(l)
-	if conn < l.conn {
+	switch {
+	case conn < l.conn && l.want:
+		l.earlier = conn
 		return
-	}
-	if conn != l.conn {
+	case conn != l.conn:
 		r.release(l)
 	}
 	if !l.want || l.generation != generation {
@@ -168,11 +182,21 @@ func (r *Room) Release(id iot.ID, conn uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lanes[id]
-	if l == nil || conn != l.conn {
+	switch {
+	case l == nil:
+		return
+	case conn == l.earlier:
+		l.earlier = 0
+		return
+	case conn != l.conn:
 		return // taken over
 	}
-	l.want = false
 	r.release(l)
+	l.want = l.earlier != 0
+	if l.want {
+		l.conn, l.earlier, l.drained = l.earlier, 0, false
+		r.schedule(l)
+	}
 	r.drop(l)
 }
 
@@ -270,7 +294,7 @@ func (r *Room) offer(m *message) {
 // any more, or it has not asked. Under mu.
 func (r *Room) refused(k *lock) {
 	if k.lane.unlock(k) {
-		k.lane.want = k.lane.want && k.lane.conn != k.conn
+		k.lane.want = k.lane.want && k.lane.conn != k.conn // else there is another connection by now
 		r.freed(k)
 	}
 }
@@ -345,7 +369,7 @@ func (r *Room) pump(ctx context.Context, l *lane) {
 		return
 	}
 	for _, m := range list {
-		if l.out(m.seq) || m.expires <= now {
+		if !l.waits(m, now) {
 			continue
 		}
 		if l.held() >= window {
@@ -427,30 +451,44 @@ func (r *Room) Receive(ctx context.Context, id iot.ID, generation uint64, hide t
 		r.end(l)
 		r.mu.Unlock()
 	}()
-	r.mu.Lock()
-	limit := 1 + len(l.locks)
-	r.mu.Unlock()
-	list, damaged, err := r.readQueue(ctx, id, generation, time.Now().UnixNano(), limit)
-	if err != nil {
-		return nil, err
+	// Messages that were settled while they were read are in the way of others:
+	// then it reads again.
+	for range 10 {
+		r.mu.Lock()
+		l.gone = l.gone[:0]
+		limit := 1 + len(l.locks)
+		r.mu.Unlock()
+		list, damaged, err := r.readQueue(ctx, id, generation, time.Now().UnixNano(), limit)
+		if err != nil {
+			return nil, err
+		}
+		r.discard(damaged)
+		in, err := r.claimFirst(l, list, hide)
+		if in != nil || err != nil || len(list)+len(damaged) < limit {
+			return in, err
+		}
 	}
-	r.discard(damaged)
-	now := time.Now().UnixNano()
+	return nil, nil //nolint:nilnil // nothing waits
+}
+
+// claimFirst hands out the first message that waits.
+func (r *Room) claimFirst(l *lane, list []*message, hide time.Duration) (*iot.Inbound, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := time.Now().UnixNano()
 	for _, m := range list {
-		if l.out(m.seq) || m.expires <= now {
+		if !l.waits(m, now) {
 			continue
 		}
 		k, in, err := l.claim(m, now+int64(hide))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("command: message %d is damaged: %w", m.seq, err)
 		}
 		r.lockEnds(k.until, func() { r.lockEnded(k) })
 		r.metrics.delivered.Inc()
 		return in, nil
 	}
-	return nil, nil //nolint:nilnil // nothing waits
+	return nil, nil //nolint:nilnil // none of these
 }
 
 // Settle says what a device has made of a message. It does not block: done is
@@ -508,6 +546,9 @@ func (r *Room) settled(k *lock, o iot.Outcome, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := k.lane
+	if l.busy && err == nil {
+		l.gone = append(l.gone, k.m.seq)
+	}
 	switch {
 	case err == nil && o == iot.Abandon:
 		k.lane.unlock(k)

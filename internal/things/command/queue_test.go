@@ -170,9 +170,9 @@ func TestQueueToConnection(t *testing.T) {
 		b.next(t)
 		r.Pump(dev1, 8, generation)
 		rest := b.next(t, "2+", "4+", "5")
-		// The old connection is late to say that it has ended.
-		r.Release(dev1, 7)
+		// The old connection is late to say that it wants, and that it has ended.
 		r.Pump(dev1, 7, generation)
+		r.Release(dev1, 7)
 		mustSettle(t, r, dev1, iot.Reject, rest[0])
 		mustSettle(t, r, dev1, iot.Complete, rest[1:]...)
 		depthIs(t, r, dev1, 0)
@@ -199,6 +199,23 @@ func TestQueueTakeover(t *testing.T) {
 	r.Release(dev1, 1)
 	mustSettle(t, r, dev1, iot.Complete, got...)
 	r.Release(dev1, 2)
+	r.quiet(t)
+}
+
+// TestQueueNumbersOutOfOrder has the connection with the lower number stay.
+func TestQueueNumbersOutOfOrder(t *testing.T) {
+	r, f := newRoom(t, statetest.SQLite(t), StrictLimits())
+	var b inbox
+	f.set(dev1, b.take)
+	send(t, r, dev1, "1")
+	r.Pump(dev1, 2, generation)
+	b.next(t, "1")
+	r.Pump(dev1, 1, generation)
+	r.Release(dev1, 2)
+	mustSettle(t, r, dev1, iot.Complete, b.next(t, "1+")...)
+	send(t, r, dev1, "2")
+	mustSettle(t, r, dev1, iot.Complete, b.next(t, "2")...)
+	r.Release(dev1, 1)
 	r.quiet(t)
 }
 
