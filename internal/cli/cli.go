@@ -49,6 +49,10 @@ type grammar struct {
 	Info        infoCmd        `cmd:"" help:"Show how to reach the running instance."`
 	Tail        tailCmd        `cmd:"" help:"Show what devices send, as it is stored."`
 	Device      deviceCmd      `cmd:"" help:"Register and administer devices."`
+	Twin        twinCmd        `cmd:"" help:"Read and change device twins, and query them."`
+	Method      methodCmd      `cmd:"" help:"Call direct methods of devices."`
+	Message     messageCmd     `cmd:"" help:"Send messages to devices, and see what waits for them."`
+	Query       queryCmd       `cmd:"" help:"Query devices, modules and their twins."`
 	Certificate certificateCmd `cmd:"" help:"Register CA certificates that sign device certificates."`
 	Policy      policyCmd      `cmd:"" help:"Show shared access policies."`
 	Doctor      doctorCmd      `cmd:"" help:"Check this machine and the instance, and say what to do."`

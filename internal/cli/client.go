@@ -151,6 +151,10 @@ func parseError(status int, header http.Header, body []byte) *apiError {
 			e.Code = code
 		}
 		e.Message = text
+		var inner struct{ Message string } // methods answer JSON inside the text
+		if json.Unmarshal([]byte(hub.Message), &inner) == nil && inner.Message != "" {
+			e.Message = inner.Message
+		}
 	default:
 		e.Message = strings.TrimSpace(string(body[:min(len(body), 300)]))
 	}
@@ -252,15 +256,32 @@ func (c *client) info(ctx context.Context) (admin.Info, error) {
 // hub calls the public service REST interface, as any application does: with
 // a token of the policy iothubowner.
 func (c *client) hub(ctx context.Context, method, path string, header map[string]string, body, out any) error {
+	r, err := c.hubRequest(ctx, method, path, header, body)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, r, out)
+}
+
+// openHub is hub for answers of which more than a JSON body counts.
+func (c *client) openHub(ctx context.Context, method, path string, header map[string]string, body any) (*http.Response, error) {
+	r, err := c.hubRequest(ctx, method, path, header, body)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(ctx, r)
+}
+
+func (c *client) hubRequest(ctx context.Context, method, path string, header map[string]string, body any) (request, error) {
 	if c.key == nil {
 		i, err := c.info(ctx)
 		if err != nil {
-			return err
+			return request{}, err
 		}
 		parts := parseConnectionString(i.Hub.ConnectionStrings["iothubowner"])
 		key, err := sas.ParseKey(parts["SharedAccessKey"])
 		if err != nil {
-			return fmt.Errorf("the key of iothubowner: %w", err)
+			return request{}, fmt.Errorf("the key of iothubowner: %w", err)
 		}
 		c.host, c.owner, c.key = parts["HostName"], parts["SharedAccessKeyName"], key
 	}
@@ -269,11 +290,11 @@ func (c *client) hub(ctx context.Context, method, path string, header map[string
 	if strings.Contains(path, "?") {
 		sep = "&"
 	}
-	return c.call(ctx, request{
+	return request{
 		method: method, path: path + sep + "api-version=" + apiVersion,
 		auth:   sas.Sign(c.host, c.key, time.Now().Add(life), c.owner),
 		header: header, body: body,
-	}, out)
+	}, nil
 }
 
 // parseConnectionString takes Name=value;Name=value apart.

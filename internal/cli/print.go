@@ -29,8 +29,8 @@ func (s *session) notef(format string, args ...any) {
 	fmt.Fprintf(s.err, format, args...)
 }
 
-// table prints rows under a heading, columns aligned. Programs should use
-// --json; the columns are for people.
+// table prints rows under a heading, columns aligned; a row may have fewer
+// cells. Programs should use --json; the columns are for people.
 func table(w io.Writer, head []string, rows [][]string) error {
 	width := make([]int, len(head))
 	for _, row := range append([][]string{head}, rows...) {
@@ -40,12 +40,12 @@ func table(w io.Writer, head []string, rows [][]string) error {
 	}
 	var b strings.Builder
 	for _, row := range append([][]string{head}, rows...) {
+		var line strings.Builder
 		for i, cell := range row {
-			b.WriteString(cell)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
-			}
+			line.WriteString(cell)
+			line.WriteString(strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
 		}
+		b.WriteString(strings.TrimRight(line.String(), " "))
 		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(w, b.String())
