@@ -54,8 +54,8 @@ type Room struct {
 	deliver func(id iot.ID, in *iot.Inbound) bool
 	limits  Limits
 	logger  *slog.Logger
-	alone   bool // no other node writes to the store, so what is kept is true
-	writing sync.Mutex
+	alone   bool       // no other node writes to the store, so what is kept is true
+	writing sync.Mutex // held while rows are written, unless alone
 	metrics metrics
 	queries *queries
 	wait    sync.WaitGroup

@@ -1,7 +1,9 @@
 package twin
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -60,17 +62,12 @@ func (r *Room) finish(e *entry, o *op) {
 // run brings the operations of a batch to their outcome.
 func (w *worker) run(batch []*entry) {
 	for try := 1; ; try++ {
-		err := w.attempt(batch)
+		err := w.attempt(batch, try)
 		switch {
 		case err == nil:
 			return
-		case errors.Is(err, errStale):
-			for _, e := range batch {
-				e.known = false
-			}
-			if try < staleTries {
-				continue
-			}
+		case errors.Is(err, errStale) && try < staleTries:
+			continue
 		case len(batch) > 1 && !forAll(err):
 			// Something is wrong with one of them: the others are innocent.
 			for i := range batch {
@@ -97,34 +94,49 @@ func forAll(err error) bool {
 
 // attempt reads, changes and writes the twins of a batch. A twin that cannot
 // be read fails its own operations only.
-func (w *worker) attempt(batch []*entry) error {
+func (w *worker) attempt(batch []*entry, try int) error {
 	r := w.room
-	if err := w.read(batch); err != nil {
-		return err
-	}
-	w.rows, w.works = w.rows[:0], w.works[:0]
-	now := ticks(time.Now())
+	ctx := r.life
+	missing := 0
 	for _, e := range batch {
-		wk := work{room: r, entry: e, now: now, buf: w.buf, gone: e.gone}
-		if e.known {
-			wk.begin()
-			for i := range e.taken {
-				wk.do(&e.taken[i])
-			}
-			wk.settle()
-			if row, ok := wk.row(); ok {
-				w.rows = append(w.rows, row)
-			}
+		e.reset(r.alone)
+		if !e.known {
+			missing++
 		}
-		w.buf = wk.buf
-		w.works = append(w.works, wk)
 	}
-	if len(w.rows) > 0 {
-		if err := r.write(r.life, w.rows); err != nil {
+	if try > 1 {
+		// Somebody else changes these twins: hold them while they are changed.
+		if err := r.write(ctx, func(tx state.Tx) error {
+			for _, e := range batch {
+				e.reset(false)
+				e.known = false
+			}
+			query := selectRow
+			if r.db.Dialect() == state.PostgreSQL {
+				query += " FOR UPDATE"
+			}
+			if err := w.read(ctx, tx, query, batch); err != nil {
+				return err
+			}
+			w.apply(batch)
+			return w.put(ctx, tx)
+		}); err != nil {
 			return err
 		}
-		r.metrics.rows.Add(float64(len(w.rows)))
+	} else {
+		if missing > 0 {
+			if err := r.db.Read(ctx, func(tx state.Tx) error { return w.read(ctx, tx, selectRow, batch) }); err != nil {
+				return err
+			}
+		}
+		w.apply(batch)
+		if len(w.rows) > 0 {
+			if err := r.write(ctx, func(tx state.Tx) error { return w.put(ctx, tx) }); err != nil {
+				return err
+			}
+		}
 	}
+	r.metrics.rows.Add(float64(len(w.rows)))
 	for i := range w.works {
 		w.works[i].commit()
 	}
@@ -133,45 +145,72 @@ func (w *worker) attempt(batch []*entry) error {
 	return nil
 }
 
-// read makes known what is not, or may be old.
-func (w *worker) read(batch []*entry) error {
-	r := w.room
-	missing := 0
+// reset takes back the outcome of an earlier try. What is known of a twin is
+// enough to change it, as a row that is not the one that was read is noticed;
+// to show it, unless alone, the store must be asked.
+func (e *entry) reset(alone bool) {
+	for i := range e.taken {
+		o := &e.taken[i]
+		o.err, o.changed, o.notice = nil, false, nil
+		if !alone && o.kind <= opView {
+			e.known = false
+		}
+	}
+}
+
+// write runs one transaction that writes twins.
+func (r *Room) write(ctx context.Context, fn func(tx state.Tx) error) error {
+	if !r.alone {
+		// Large transactions on the same pages would clash, and the server
+		// would let all but one of them begin again.
+		r.writing.Lock()
+		defer r.writing.Unlock()
+	}
+	return r.db.Write(ctx, fn)
+}
+
+// apply does the operations of twins that are known, and collects the rows to
+// be written.
+func (w *worker) apply(batch []*entry) {
+	w.rows, w.works = w.rows[:0], w.works[:0]
+	now := ticks(time.Now())
 	for _, e := range batch {
+		wk := work{room: w.room, entry: e, now: now, buf: w.buf, gone: e.gone}
+		wk.begin()
 		for i := range e.taken {
-			o := &e.taken[i]
-			o.err, o.changed, o.notice = nil, false, nil
-			if !r.alone && o.kind <= opView {
-				e.known = false // another node may have changed it
-			}
+			wk.do(&e.taken[i])
 		}
-		if !e.known {
-			missing++
+		wk.settle()
+		if row, ok := wk.row(); ok {
+			w.rows = append(w.rows, row)
+		}
+		w.buf = wk.buf
+		w.works = append(w.works, wk)
+	}
+	// Neighbours share pages, and a write costs by the page.
+	slices.SortFunc(w.rows, func(a, b row) int { return strings.Compare(a.key.ID.Device, b.key.ID.Device) })
+}
+
+// read makes known what is not.
+func (w *worker) read(ctx context.Context, tx state.Tx, query string, batch []*entry) error {
+	for _, e := range batch {
+		if e.known {
+			continue
+		}
+		rec, _, err := scanRow(w.room.db, tx.QueryRow(ctx, query, e.id.Device, e.id.Module), Key{ID: e.id})
+		e.broken = errors.Is(err, state.ErrDamaged)
+		if err != nil && !e.broken {
+			return err
+		}
+		e.known, e.rec = true, rec
+		for i := range e.taken {
+			if !e.broken || e.taken[i].kind == opDrop {
+				break // what follows a deletion does not need the row
+			}
+			e.taken[i].err = stored(err)
 		}
 	}
-	if missing == 0 {
-		return nil
-	}
-	return r.db.Read(r.life, func(tx state.Tx) error {
-		for _, e := range batch {
-			if e.known {
-				continue
-			}
-			k := Key{ID: e.id}
-			rec, _, err := scanRow(r.db, tx.QueryRow(r.life, selectRow, e.id.Device, e.id.Module), k)
-			e.broken = errors.Is(err, state.ErrDamaged)
-			if err != nil && !e.broken {
-				return err
-			}
-			e.known, e.rec = true, rec
-			for i := range e.taken {
-				if o := &e.taken[i]; e.broken && o.kind != opDrop {
-					o.err = stored(err)
-				}
-			}
-		}
-		return nil
-	})
+	return nil
 }
 
 // work is a twin while operations change it.
@@ -401,6 +440,9 @@ func (w *work) row() (row, bool) {
 		rec := w.rec
 		w.next, out.rec = &rec, &rec
 		out.only = e.rec != nil && !w.beyond
+		if e.broken {
+			out.gone = w.gone
+		}
 		out.sum, w.buf = rec.sum(out.key, w.buf)
 		return out, true
 	case w.dropped:
@@ -413,9 +455,6 @@ func (w *work) row() (row, bool) {
 // commit makes what was written what is known.
 func (w *work) commit() {
 	e := w.entry
-	if !e.known {
-		return
-	}
 	e.gone = w.gone
 	switch {
 	case w.next != nil:
