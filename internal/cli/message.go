@@ -137,29 +137,35 @@ func (c *messageReceiveCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	seen := map[string]bool{} // an abandoned message comes again
-	for c.Count == 0 || len(seen) < c.Count {
-		m, err := cl.receive(s, waitingPath(c.ID, c.Module), header)
+	path, n := waitingPath(c.ID, c.Module), 0
+	var held []string // abandoned at the end, else they would come again
+	for ; c.Count == 0 || n < c.Count; n++ {
+		m, err := cl.receive(s, path, header)
 		if err != nil {
 			return notFound(err)
 		}
-		if m == nil || seen[m.SequenceNumber] {
-			if m != nil {
-				err = cl.settle(s, waitingPath(c.ID, c.Module), m.LockToken, "abandon")
-			}
-			if len(seen) == 0 && !s.JSON {
-				s.printf("Nothing waits for %s.\n", strings.TrimSuffix(c.ID+"/"+c.Module, "/"))
-			}
-			return err
+		if m == nil {
+			break
 		}
-		seen[m.SequenceNumber] = true
 		// It is shown before it is settled: a message that is gone was seen.
 		if err := c.show(s, m); err != nil {
 			return err
 		}
-		if err := cl.settle(s, waitingPath(c.ID, c.Module), m.LockToken, c.Outcome); err != nil {
+		if c.Outcome == "abandon" {
+			held = append(held, m.LockToken)
+			continue
+		}
+		if err := cl.settle(s, path, m.LockToken, c.Outcome); err != nil {
 			return err
 		}
+	}
+	for _, token := range held {
+		if err := cl.settle(s, path, token, c.Outcome); err != nil {
+			return err
+		}
+	}
+	if n == 0 && !s.JSON {
+		s.printf("Nothing waits for %s.\n", strings.TrimSuffix(c.ID+"/"+c.Module, "/"))
 	}
 	return nil
 }
