@@ -266,11 +266,41 @@ func FuzzSection(f *testing.F) {
 // TestMetaDamage shows that times which do not fit the document are noticed.
 func TestMetaDamage(t *testing.T) {
 	limits := StrictLimits()
-	for _, meta := range []string{"\x00", "\x00\x00\x00", "\x00\x00\x00\x00\x00", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\x80"} {
+	for _, meta := range []string{"\x00\x00\x00\x00\x00", "\x01", "\x01\x00\x00\x00", "\x01\x00\x00\x00\x00\x00", "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\x01\x80"} {
 		s := section{`{"a":1}`, meta}
 		if _, err := s.open(&limits); err == nil {
 			t.Errorf("%x was taken", meta)
 		}
+	}
+}
+
+// TestStoredForm pins the bytes of version 1: rows that were written once must
+// stay readable.
+func TestStoredForm(t *testing.T) {
+	limits := StrictLimits()
+	want := section{`{"a":{"b":1.0,"c":[1,2]},"d":7}`, "\x01" + // version
+		"\x90\x4e\x06" + // the section: 5000, 3
+		"\x00\x00" + // a: the same
+		"\xc7\x01\x01" + // b: 100 less, 1 less
+		"\x00\x00" + // c: as b
+		"\xc8\x01\x02"} // d: 100 more, 1 more
+	n, err := want.open(&limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &n.members[0].val
+	for i, have := range []*node{&n, a, &a.members[0].val, &a.members[1].val, &n.members[1].val} {
+		if s := (stamp{have.at, have.version}); s != [...]stamp{{5000, 3}, {5000, 3}, {4900, 2}, {4900, 2}, {5000, 3}}[i] {
+			t.Errorf("node %d has the stamp %v", i, s)
+		}
+	}
+	if have, _ := seal(&n, nil, true); have != want {
+		t.Errorf("have %q, want %q", have, want)
+	}
+	r := fresh(638000000000000000)
+	r.desired, r.model = want, "dtmi:x;1"
+	if sum, _ := r.sum(Key{ID: iot.ID{Device: "d", Module: "m"}}, nil); sum != 3216659290 {
+		t.Errorf("sum %d", sum)
 	}
 }
 

@@ -38,8 +38,12 @@ func fresh(generation uint64) record {
 	}
 }
 
+// metaVersion is the first byte of the times of a section, whose form
+// docs/formats/twin.md describes.
+const metaVersion = 1
+
 // emptyMeta is a root that was never updated.
-const emptyMeta = "\x00\x00"
+const emptyMeta = "\x01\x00\x00"
 
 var (
 	errMeta = errors.New("twin: the times of a section do not fit its document")
@@ -52,7 +56,7 @@ func seal(n *node, buf []byte, stamps bool) (section, []byte) {
 	s := section{text: string(buf)}
 	if stamps {
 		var w metaWriter
-		buf = w.append(buf[:0], n)
+		buf = w.append(append(buf[:0], metaVersion), n)
 		s.meta = string(buf)
 	}
 	return s, buf
@@ -87,7 +91,10 @@ func (s *section) open(lim *Limits) (node, error) {
 	if err != nil || s.meta == "" {
 		return n, err
 	}
-	m := metaReader{s: s.meta}
+	if s.meta[0] != metaVersion {
+		return n, errMeta
+	}
+	m := metaReader{s: s.meta[1:]}
 	m.fill(&n)
 	if m.bad || m.s != "" {
 		return n, errMeta
