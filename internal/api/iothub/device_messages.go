@@ -1,6 +1,7 @@
 package iothub
 
 import (
+	"context"
 	"mime"
 	"net/http"
 	"net/netip"
@@ -29,7 +30,7 @@ var deviceOperations = [...]operation{
 }
 
 // visit authenticates the device that the path names.
-func (s *server) visit(c *call) error {
+func (s *server) visit(ctx context.Context, c *call) error {
 	r := c.r
 	cred := hub.Credentials{
 		ID: iot.ID{Device: c.device, Module: c.module}, Token: r.Header.Get("Authorization"),
@@ -42,7 +43,7 @@ func (s *server) visit(c *call) error {
 		return iot.Errorf(iot.UnauthorizedAccess, "Authorization header missing")
 	}
 	var err error
-	c.visitor, err = s.devices.Open(r.Context(), cred)
+	c.visitor, err = s.devices.Open(ctx, cred)
 	return err
 }
 

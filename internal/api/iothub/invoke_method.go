@@ -44,7 +44,7 @@ func invokeMethod(c *call) error {
 
 // outcome is an error of a method that was looked for: what SDKs take apart
 // there is JSON text.
-type outcome struct { //nolint:errname // what became of a call
+type outcome struct {
 	err  error
 	info any
 }
@@ -57,7 +57,7 @@ func (o *outcome) Unwrap() error { return o.err }
 // That the device is unknown has the usual form: SDKs look for its code there.
 func outcomeOf(err error, in command.Call) error {
 	var after time.Duration
-	switch iot.CodeOf(err) { //nolint:exhaustive // the others are not of the call
+	switch iot.CodeOf(err) {
 	case iot.DeviceNotOnline:
 		after = in.Connect
 	case iot.GatewayTimeout:

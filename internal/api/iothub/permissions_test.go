@@ -19,9 +19,11 @@ import (
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
+	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
+	"dunlin/internal/trust/guard"
 	"dunlin/internal/wire/sas"
 )
 
@@ -98,6 +100,51 @@ func TestPermissions(t *testing.T) {
 				c := &unchecked{op: op, service: services.For(access.Principal{Name: p.Name, Permissions: p.Permissions}), r: call()}
 				if err := c.run(); iot.CodeOf(err) != iot.UnauthorizedAccess {
 					t.Errorf("%s: the hub itself answers %v", what, err)
+				}
+			}
+		}
+	}
+}
+
+// TestDevicePermissions calls everything that devices can do with every
+// policy: without DeviceConnect it is refused.
+func TestDevicePermissions(t *testing.T) {
+	db := statetest.SQLite(t)
+	policies, err := access.Open(t.Context(), db, access.NewHosts("hub.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	reg, err := registry.Open(t.Context(), registry.Deps{DB: db, Policies: policies, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusals, err := guard.Open(t.Context(), db, quiet, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	desk := hub.NewDesk(hub.DeskDeps{
+		Registry: reg, Guard: refusals, Logger: quiet, Presence: presence.New(presence.Deps{Logger: quiet, Registerer: prometheus.NewRegistry()}),
+	})
+	for _, devices := range []*hub.Visits{hub.NewVisits(desk), nil} {
+		h := New(Deps{Hub: hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}}), Devices: devices, Logger: quiet})
+		for i := range deviceOperations {
+			op := &deviceOperations[i]
+			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "t").Replace(op.path)
+			for _, p := range policies.List() {
+				r := httptest.NewRequestWithContext(t.Context(), op.method, path+"?api-version=2021-04-12", nil)
+				r.Header.Set("Authorization", sas.Sign("hub.example", p.PrimaryKey, time.Now().Add(time.Hour), p.Name))
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				want := "IotHubUnauthorizedAccess"
+				switch {
+				case devices == nil:
+					want = "OperationNotAvailableInCurrentTier"
+				case p.Permissions&access.DeviceConnect != 0:
+					want = "DeviceNotFound" // there is none: the token was good
+				}
+				if have := w.Header().Get("iothub-errorcode"); have != want {
+					t.Errorf("%s: %s %s: %d %s, want %s", p.Name, op.method, op.path, w.Code, w.Body, want)
 				}
 			}
 		}

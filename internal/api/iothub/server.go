@@ -79,7 +79,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) error {
 		if s.devices == nil {
 			return iot.Errorf(iot.OperationNotAvailable, "this process does not serve devices: it was started without the role gateway")
 		}
-		if err := s.visit(c); err != nil {
+		if err := s.visit(r.Context(), c); err != nil {
 			return err
 		}
 		return c.run()

@@ -350,14 +350,16 @@ func (r *Room) pump(ctx context.Context, l *lane) {
 		return
 	}
 	list, damaged, err := r.readQueue(ctx, l.id, generation, time.Now().UnixNano(), limit)
+	if err == nil {
+		err = r.discard(damaged)
+	}
 	if err != nil {
 		r.logger.Error("queue not read", slog.String("device", l.id.Device), slog.String("module", l.id.Module), slog.Any("error", err))
 		r.mu.Lock()
-		r.retryAt(l) // not at once
+		r.retryAt(l)
 		r.mu.Unlock()
 		return
 	}
-	r.discard(damaged)
 	var out []delivery
 	var broken []*message
 	r.mu.Lock()
@@ -389,8 +391,12 @@ func (r *Room) pump(ctx context.Context, l *lane) {
 		l.delivered = 0 // all of that is gone
 	}
 	r.mu.Unlock()
-	r.discard(broken)
 	r.handOut(l, out)
+	if err := r.discard(broken); err != nil {
+		r.mu.Lock()
+		r.retryAt(l)
+		r.mu.Unlock()
+	}
 }
 
 type delivery struct {
@@ -420,13 +426,22 @@ func (r *Room) handOut(l *lane, out []delivery) {
 	}
 }
 
-// discard removes messages that have been altered on the disk.
-func (r *Room) discard(list []*message) {
+// discard removes messages that have been altered on the disk, and returns
+// when they are gone: else they would be read again.
+func (r *Room) discard(list []*message) error {
+	if len(list) == 0 {
+		return nil
+	}
 	for _, m := range list {
 		r.logger.Error("a cloud-to-device message is damaged in the store and was dropped", slog.String("device", m.id.Device),
 			slog.String("module", m.id.Module), slog.Int64("sequence", m.seq), slog.String("message_id", m.messageID))
-		r.journal.put(&change{lock: &lock{lane: &lane{id: m.id}, m: m}, outcome: iot.Reject, done: func(error) {}})
 	}
+	return r.write(&change{run: func(_ context.Context, w *work) error {
+		for _, m := range list {
+			w.end(m, statusRejected)
+		}
+		return nil
+	}})
 }
 
 // Receive hands out the oldest message that waits, hidden from other receivers
@@ -462,7 +477,9 @@ func (r *Room) Receive(ctx context.Context, id iot.ID, generation uint64, hide t
 		if err != nil {
 			return nil, err
 		}
-		r.discard(damaged)
+		if err := r.discard(damaged); err != nil {
+			return nil, err
+		}
 		in, err := r.claimFirst(l, list, hide)
 		if in != nil || err != nil || len(list)+len(damaged) < limit {
 			return in, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -381,8 +382,8 @@ func TestInvokeThousands(t *testing.T) {
 		})
 	}
 	<-all
-	for i := len(held) - 1; i >= 0; i-- {
-		held[i]()
+	for _, answer := range slices.Backward(held) {
+		answer()
 	}
 	wg.Wait()
 }

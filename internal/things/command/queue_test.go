@@ -611,3 +611,58 @@ func TestFeedbackTime(t *testing.T) {
 		}
 	})
 }
+
+// TestQueueDamage alters a message on the disk: it is dropped and told of, and
+// does not hold up others.
+func TestQueueDamage(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		r, f := newRoom(t, db, StrictLimits())
+		for i := range 12 {
+			if err := r.Enqueue(t.Context(), dev1, generation, text(fmt.Sprint(i), "$mid", fmt.Sprint("m", i), "iothub-ack", "negative")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := db.Write(t.Context(), func(tx state.Tx) error {
+			_, err := tx.Exec(t.Context(), "UPDATE c2d_message SET content = ? WHERE seq <= 11", []byte("damaged"))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b inbox
+		f.set(dev1, b.take)
+		r.Pump(dev1, 1, generation)
+		mustSettle(t, r, dev1, iot.Complete, b.next(t, "11")...)
+		depthIs(t, r, dev1, 0)
+		if f, err := r.ReceiveFeedback(t.Context()); err != nil || len(f.Records) != 11 || f.Records[0].Status != "Rejected" {
+			t.Errorf("%+v, %v", f, err)
+		}
+	})
+}
+
+// TestQueueStoreFailure shows what becomes of calls when the store is gone.
+func TestQueueStoreFailure(t *testing.T) {
+	db := statetest.SQLite(t)
+	r, f := newRoom(t, db, StrictLimits())
+	send(t, r, dev1, "1", "2")
+	one := receive(t, r, dev1, "1")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, r.Enqueue(t.Context(), dev1, generation, text("x")), iot.ServiceUnavailable)
+	for range 2 { // the lock is not lost by that
+		wantCode(t, settle(r, dev1, one.Token, iot.Complete), iot.ServiceUnavailable)
+	}
+	_, err := r.Receive(t.Context(), dev1, generation, 0)
+	wantCode(t, err, iot.ServiceUnavailable)
+	_, err = r.Purge(t.Context(), dev1)
+	wantCode(t, err, iot.ServiceUnavailable)
+	_, err = r.ReceiveFeedback(t.Context())
+	wantCode(t, err, iot.ServiceUnavailable)
+	_, err = r.Depth(t.Context(), dev1)
+	wantCode(t, err, iot.ServiceUnavailable)
+	var b inbox
+	f.set(dev1, b.take)
+	r.Pump(dev1, 1, generation) // is tried again and again
+	b.next(t)
+}

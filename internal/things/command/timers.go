@@ -72,9 +72,10 @@ func (r *Room) lockEnds(until int64, end func()) {
 	}
 }
 
-// retryAt lets a lane be read again a little later. Under mu.
+// retryAt lets a lane be read again a little later, and not at once. Under mu.
 func (r *Room) retryAt(l *lane) {
 	l.refs++
+	l.drained = true
 	r.timers.retry = append(r.timers.retry, l)
 	if r.timers.retryAt == never {
 		r.timers.retryAt = time.Now().Add(retryAfter).UnixNano()
