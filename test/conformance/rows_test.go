@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 
 	"dunlin/internal/engine/state/statetest"
@@ -40,6 +41,12 @@ type row struct {
 // rows a test of its own. The hubs have addresses that begin with net.
 func table(t *testing.T, script, net string, transports ...string) {
 	t.Helper()
+	tableThen(t, script, net, nil, transports...)
+}
+
+// tableThen looks at the server, too, once the rows were checked.
+func tableThen(t *testing.T, script, net string, then func(*testing.T, *harness.Server), transports ...string) {
+	t.Helper()
 	t.Parallel()
 	for i, store := range stores {
 		t.Run(store.name, func(t *testing.T) {
@@ -57,6 +64,9 @@ func table(t *testing.T, script, net string, transports ...string) {
 						"service": s.Policy("iothubowner"), "host": host, "transport": transport, "prefix": "t",
 					})
 				})
+			}
+			if then != nil {
+				then(t, s)
 			}
 			if err := s.Stop(); err != nil {
 				t.Errorf("SIGTERM: %v", err)
@@ -108,3 +118,41 @@ func checkTable(t *testing.T, n node, script string, input map[string]any) {
 func TestNodeTwins(t *testing.T) { table(t, "twins.js", "127.43.1.", "mqtt", "mqtt-ws") }
 
 func TestNodeMethods(t *testing.T) { table(t, "methods.js", "127.43.2.", "mqtt", "mqtt-ws") }
+
+func TestNodeMessages(t *testing.T) { table(t, "messages.js", "127.43.3.", "mqtt", "mqtt-ws") }
+
+func TestNodeQueries(t *testing.T) { table(t, "query.js", "127.43.4.", "mqtt") }
+
+func TestNodeHTTP(t *testing.T) { tableThen(t, "http.js", "127.43.5.", checkHTTP, "http") }
+
+// checkHTTP looks for what http.js has sent.
+func checkHTTP(t *testing.T, s *harness.Server) {
+	for device, n := range map[string]int{"http-one": 1, "http-many": 20, "http-batch": 100} {
+		events := s.Tail("--device", device)
+		if len(events) != n {
+			t.Errorf("%s: %d messages in the log, want %d", device, len(events), n)
+		}
+		for i, e := range events {
+			row := strconv.Itoa(i)
+			if body := `{"row":` + row + `}`; string(e.Payload()) != body {
+				t.Errorf("%s: message %d is %s, want %s", device, i, e.Payload(), body)
+			}
+			if want := map[string]string{"row": row, "a-b": "50% + 1 & more"}; !maps.Equal(e.Properties, want) {
+				t.Errorf("%s: message %d has properties %v, want %v", device, i, e.Properties, want)
+			}
+			want := map[string]any{"iothub-connection-device-id": device, "iothub-message-source": "Telemetry"}
+			if device != "http-batch" { // the SDK leaves them out of batches
+				want["message-id"], want["correlation-id"] = "row-"+row, "c/1"
+				want["content-type"], want["content-encoding"] = "application/json", "utf-8"
+			}
+			for k, v := range want {
+				if e.SystemProperties[k] != v {
+					t.Errorf("%s: message %d: system property %s is %v, want %v", device, i, k, e.SystemProperties[k], v)
+				}
+			}
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}

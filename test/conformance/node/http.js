@@ -1,0 +1,150 @@
+// Rows: the device SDK over HTTPS. What is sent by the devices http-one,
+// http-many and http-batch is checked in the log by the test that runs this.
+'use strict';
+
+const { Message } = require('azure-iot-device');
+const { run } = require('./input');
+const { check, equal, refused, rows, until } = require('./rows');
+const { close, fresh, registry, rest, string } = require('./hub');
+
+const message = (row) => {
+  const m = new Message(JSON.stringify({ row }));
+  m.messageId = `row-${row}`;
+  m.correlationId = 'c/1';
+  m.contentType = 'application/json';
+  m.contentEncoding = 'utf-8';
+  m.properties.add('row', String(row));
+  m.properties.add('a-b', '50% + 1 & more');
+  return m;
+};
+
+const send = async (d, body, headers = {}) => {
+  const answer = await rest('POST', '/messages/devicebound', { body: Buffer.from(body), headers: { 'iothub-to': `/devices/${d.device}/messages/devicebound`, ...headers } });
+  equal(answer.status, 204, answer.text);
+};
+
+const count = async (d) => (await registry.get(d.device)).responseBody.cloudToDeviceMessageCount;
+
+const gone = async (d) => {
+  const end = Date.now() + 10000;
+  while (await count(d) !== 0) check(Date.now() < end, 'the queue is not empty');
+};
+
+run(() => rows({
+  'a message': async () => {
+    const client = await (await fresh({ deviceId: 'http-one' })).connect();
+    await client.sendEvent(message(0));
+    await close(client);
+  },
+
+  'messages one after the other': async () => {
+    const client = await (await fresh({ deviceId: 'http-many' })).connect();
+    for (let i = 0; i < 20; i++) await client.sendEvent(message(i));
+    await close(client);
+  },
+
+  'a batch': async () => {
+    const client = await (await fresh({ deviceId: 'http-batch' })).connect();
+    await client.sendEventBatch(Array.from({ length: 100 }, (_, i) => message(i)));
+    await close(client);
+  },
+
+  'a message that is too large': async () => {
+    const client = await (await fresh()).connect();
+    await client.sendEvent(new Message(Buffer.alloc(255 * 1024, 'x')));
+    await refused(client.sendEvent(new Message(Buffer.alloc(256 * 1024 + 1, 'x'))), 'MessageTooLargeError');
+    await refused(client.sendEventBatch(Array.from({ length: 5 }, () => new Message('x'.repeat(60000)))), 'MessageTooLargeError');
+    await close(client);
+  },
+
+  'a wrong key': async () => {
+    const [d, other] = [await fresh(), await fresh()];
+    const client = await d.connect({ connectionString: string({ ...other.identity, deviceId: d.device }) });
+    await refused(client.sendEvent(message(0)), 'UnauthorizedError');
+  },
+
+  'a disabled device': async () => {
+    const d = await fresh({ status: 'disabled' });
+    const client = await d.connect();
+    await refused(client.sendEvent(message(0)));
+  },
+
+  'HTTPS does not make a device connected': async () => {
+    const d = await fresh();
+    const client = await d.connect();
+    await client.sendEvent(message(0));
+    const identity = (await registry.get(d.device)).responseBody;
+    equal(identity.connectionState, 'Disconnected');
+    await close(client);
+  },
+
+  'a cloud-to-device message is received and completed': async () => {
+    const d = await fresh();
+    await send(d, 'for you', { 'iothub-messageid': 'm-1', 'iothub-correlationid': 'c', 'iothub-app-room': 'kitchen' });
+    const client = await d.connect();
+    const got = [];
+    client.on('message', (m) => got.push(m));
+    await until(() => got.length >= 1, 'the message');
+    const [m] = got;
+    equal([m.data.toString(), m.messageId, m.correlationId, m.properties.getValue('iothub-app-room')], ['for you', 'm-1', 'c', 'kitchen']);
+    equal(await count(d), 1);
+    await client.complete(m);
+    await gone(d);
+    await close(client);
+  },
+
+  'all that waits is received, in order': async () => {
+    const d = await fresh();
+    for (let i = 0; i < 10; i++) await send(d, `n${i}`);
+    const client = await d.connect();
+    const got = [];
+    client.on('message', (m) => {
+      got.push(m.data.toString());
+      client.complete(m, () => {});
+    });
+    await until(() => got.length >= 10, () => `${got.length} of 10 messages`);
+    equal(got, Array.from({ length: 10 }, (_, i) => `n${i}`));
+    await gone(d);
+    await close(client);
+  },
+
+  'a rejected message does not come again': async () => {
+    const d = await fresh();
+    await send(d, 'bad');
+    const client = await d.connect();
+    const got = [];
+    client.on('message', (m) => {
+      got.push(m);
+      client.reject(m, () => {});
+    });
+    await gone(d);
+    equal(got.length, 1);
+    await close(client);
+  },
+
+  'an abandoned message comes again': async () => {
+    const d = await fresh();
+    await send(d, 'again');
+    const client = await d.connect();
+    const got = [];
+    client.on('message', (m) => {
+      got.push(m.data.toString());
+      client[got.length < 3 ? 'abandon' : 'complete'](m, () => {});
+    });
+    await gone(d);
+    equal(got, ['again', 'again', 'again']);
+    await close(client);
+  },
+
+  'a lock that is lost': async () => {
+    const d = await fresh();
+    await send(d, 'x');
+    const client = await d.connect();
+    const got = [];
+    client.on('message', (m) => got.push(m));
+    await until(() => got.length >= 1, 'the message');
+    await client.complete(got[0]);
+    await refused(client.complete(got[0]));
+    await close(client);
+  },
+}));
