@@ -56,12 +56,19 @@ func (a *App) openRooms(ctx context.Context) error {
 	}
 	a.closers = append(a.closers, r.commands.Close)
 	r.services = hub.NewServices(hub.ServiceDeps{
-		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands,
+		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands, Twins: r.twins,
 	})
-	r.iothub = iothub.New(iothub.Deps{Hub: r.services, Logger: a.room("iothub")})
+	rest := iothub.Deps{Hub: r.services, Logger: a.room("iothub")}
 	if !a.cfg.has(roleGateway) {
+		r.iothub = iothub.New(rest)
 		return nil
 	}
+	desk := hub.NewDesk(hub.DeskDeps{
+		Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands,
+		Guard: a.guard, Logger: a.room("hub"),
+	})
+	rest.Devices = hub.NewVisits(desk)
+	r.iothub = iothub.New(rest)
 	// Whoever is connected according to the store was so before this start.
 	if err := r.registry.ForgetConnections(ctx); err != nil {
 		return err
@@ -72,11 +79,7 @@ func (a *App) openRooms(ctx context.Context) error {
 	a.endConnects = end
 	a.closers = append(a.closers, func() error { end(); return nil })
 	r.mqtt = mqttd.New(life, mqttd.Config{
-		Hub: hub.NewDesk(hub.DeskDeps{
-			Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands,
-			Guard: a.guard, Logger: a.room("hub"),
-		}),
-		Guard: a.guard, Logger: a.room("mqttd"), Registerer: a.registry,
+		Hub: desk, Guard: a.guard, Logger: a.room("mqttd"), Registerer: a.registry,
 	})
 	return nil
 }
