@@ -144,6 +144,7 @@ func alike(a, b any) bool {
 func TestQueryGroupsAreSums(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		f := randomFleet(t, db, 150)
+		facts := f.facts()
 		rapid.Check(t, func(t *rapid.T) {
 			short := rapid.OneOf(
 				rapid.SampledFrom([]string{
@@ -164,7 +165,7 @@ func TestQueryGroupsAreSums(t *testing.T) {
 			}
 			query := "SELECT " + strings.Join(columns, ", ") + " FROM " + rapid.SampledFrom([]string{"devices", "devices.modules"}).Draw(t, "from")
 			if rapid.Bool().Draw(t, "where") {
-				query += " WHERE " + conditionGen(1).Draw(t, "condition")
+				query += " WHERE " + conditionGen(facts, 1).Draw(t, "condition")
 			}
 			if len(keys) > 0 {
 				query += " GROUP BY " + strings.Join(keys, ", ")
@@ -244,6 +245,28 @@ func TestQueryPassesOverDamage(t *testing.T) {
 		for _, query := range []string{"SELECT deviceId FROM devices", "SELECT deviceId FROM devices WHERE LENGTH(tags.s) = 1"} {
 			if got := fmt.Sprint(f.run(t, query, 2)); got != "[map[deviceId:d0] map[deviceId:d1] map[deviceId:d7]]" {
 				t.Errorf("%s gives %s", query, got)
+			}
+		}
+	})
+}
+
+// TestQueryFindsEscapes shows that a value is found however a device spelled it.
+func TestQueryFindsEscapes(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		f := newFleet(t, db)
+		for i, c := range [][2]string{
+			{`\u0061bc`, "abc"}, {`abc\u0064`, "abcd"}, {`q\"t`, `q"t`}, {`q\u0022s`, `q"s`}, {`b\\s`, `b\\s`}, {`b\/c`, "b/c"}, {`\ud83d\ude00`, "😀"}, {`a\tb`, `a\tb`}, {"plain", "plain"},
+		} {
+			id := iot.ID{Device: fmt.Sprint("d", i)}
+			f.device(&twin.Identity{ID: id, AuthType: "sas"})
+			f.twin(id, `{"tags":{"x":"`+c[0]+`","y":["`+c[0]+`"]}}`, `{"b":["`+c[0]+`"],"c":"`+c[0]+`"}`)
+			for _, path := range []string{"tags.x", "tags.y[0]", "properties.reported.b[0]", "properties.reported.c"} {
+				for _, query := range []string{"SELECT deviceId FROM devices WHERE %s = '%s'", "SELECT deviceId FROM devices WHERE NOT %s != '%s'", "SELECT deviceId FROM devices WHERE %s IN ['%s']"} {
+					query = fmt.Sprintf(query, path, c[1])
+					if got, want := fmt.Sprint(f.run(t, query, 10)), fmt.Sprintf("[map[deviceId:%s]]", id.Device); got != want {
+						t.Errorf("%s finds %s and not %s", query, got, want)
+					}
+				}
 			}
 		}
 	})

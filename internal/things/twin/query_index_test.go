@@ -13,7 +13,7 @@ import (
 	"dunlin/internal/iot"
 )
 
-func openIndexed(t *testing.T, db state.DB, paths ...string) (*Room, error) {
+func openIndexed(t testing.TB, db state.DB, paths ...string) (*Room, error) {
 	t.Helper()
 	if err := db.Migrate(t.Context(), "registry", os.DirFS("../registry/migrations")); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
@@ -206,7 +207,18 @@ var numbers = []string{"0", "1", "-1", "1.0", "1e0", "2", "0.1", "-0.0", "450359
 func randomJSON(r *rand.Rand, depth int) string {
 	switch n := r.IntN(12); {
 	case n < 3:
-		b, _ := json.Marshal(texts[r.IntN(len(texts))])
+		s := texts[r.IntN(len(texts))]
+		if r.IntN(3) == 0 && s != "" {
+			// A device may spell any character as an escape.
+			first := []rune(s)[0]
+			rest, _ := json.Marshal(s[len(string(first)):])
+			var escape string
+			for _, unit := range utf16.Encode([]rune{first}) {
+				escape += fmt.Sprintf(`\u%04X`, unit)
+			}
+			return `"` + escape + string(rest[1:])
+		}
+		b, _ := json.Marshal(s)
 		return string(b)
 	case n < 6:
 		return numbers[r.IntN(len(numbers))]
@@ -352,10 +364,50 @@ func valueGen(depth int) *rapid.Generator[string] {
 	})
 }
 
-func conditionGen(depth int) *rapid.Generator[string] {
+// facts lists comparisons that hold somewhere: the members of the documents
+// with their values, so that conditions select something.
+func (f *fleet) facts() (out [][2]string) {
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k, m := range v {
+				if strings.HasPrefix(k, "$") && path != "properties.[[desired]]" && path != "properties.[[reported]]" {
+					continue // metadata
+				}
+				if path == "" {
+					walk(k, m)
+				} else {
+					walk(path+".[["+k+"]]", m)
+				}
+			}
+		case []any:
+			for i, m := range v {
+				walk(fmt.Sprintf("%s[%d]", path, i), m)
+			}
+		case string:
+			out = append(out, [2]string{path, literal(v)})
+		default:
+			text, _ := json.Marshal(v)
+			out = append(out, [2]string{path, string(text)})
+		}
+	}
+	for i, id := range f.ids {
+		doc := f.docs[id].(map[string]any)
+		walk("tags", doc["tags"])
+		walk("properties", doc["properties"])
+		if i%10 == 0 {
+			walk("", doc) // the other members are alike in all
+		}
+	}
+	slices.SortFunc(out, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+	return out
+}
+
+func conditionGen(facts [][2]string, depth int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		if n := rapid.IntRange(0, 9).Draw(t, "condition"); n < 4 && depth > 0 {
-			in := func() string { return conditionGen(depth-1).Draw(t, "term") }
+			in := func() string { return conditionGen(facts, depth-1).Draw(t, "term") }
 			switch rapid.IntRange(0, 2).Draw(t, "logic") {
 			case 0:
 				return "(" + in() + " AND " + in() + ")"
@@ -366,6 +418,13 @@ func conditionGen(depth int) *rapid.Generator[string] {
 		}
 		op := rapid.SampledFrom([]string{" = ", " != ", " < ", " <= ", " > ", " >= "}).Draw(t, "comparison")
 		path := pathGen().Draw(t, "path")
+		if rapid.IntRange(0, 2).Draw(t, "true somewhere") == 0 {
+			fact := rapid.SampledFrom(facts).Draw(t, "fact")
+			if rapid.IntRange(0, 3).Draw(t, "in") == 0 {
+				return fact[0] + rapid.SampledFrom([]string{" IN ", " NOT IN "}).Draw(t, "in") + "[" + constantGen().Draw(t, "other") + ", " + fact[1] + "]"
+			}
+			return fact[0] + op + fact[1]
+		}
 		switch rapid.IntRange(0, 9).Draw(t, "leaf") {
 		case 0, 1, 2:
 			return path + op + constantGen().Draw(t, "constant")
@@ -390,9 +449,10 @@ func conditionGen(depth int) *rapid.Generator[string] {
 func TestQueryIsEvaluation(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		f := randomFleet(t, db, 150)
+		facts := f.facts()
 		rapid.Check(t, func(t *rapid.T) {
 			from := rapid.SampledFrom([]string{"devices", "devices.modules"}).Draw(t, "from")
-			query := "SELECT * FROM " + from + " WHERE " + conditionGen(3).Draw(t, "condition")
+			query := "SELECT * FROM " + from + " WHERE " + conditionGen(facts, 3).Draw(t, "condition")
 			parsed, err := twinql.Parse(query)
 			if err != nil {
 				t.Skip(err) // a generated operation on a text

@@ -279,14 +279,36 @@ func (c *Compiler) compareDocument(f field, op twinql.Op, v twinql.Value) frag {
 		}
 		return m.exactly("("+m.content+" = '"+word+"' AND "+m.is(twinql.Bool)+")", m.with()...)
 	case twinql.Number:
-		sql, args := m.number()
-		return m.exactly("("+sql+") "+sqlOps[op]+" "+c.doubleParam(), append(args, v.Number)...)
+		return m.doubles(" "+sqlOps[op]+" "+c.doubleParam(), v.Number)
 	}
-	f1 := m.exactly("("+m.text(op)+" "+sqlOps[op]+" "+c.textParam()+" AND "+m.is(twinql.Text)+")", m.with(v.Text)...)
-	if f.index != "" && op == twinql.Equal {
-		return all([]frag{c.indexed(f, []any{v.Text}), f1})
+	holds := m.exactly("("+m.text(op)+" "+sqlOps[op]+" "+c.textParam()+" AND "+m.is(twinql.Text)+")", m.with(v.Text)...)
+	switch {
+	case op != twinql.Equal:
+		return holds
+	case f.index != "":
+		return all([]frag{c.indexed(f, []any{v.Text}), holds})
 	}
-	return f1
+	return all([]frag{c.mentions(f, v.Text), holds})
+}
+
+// mentions is true of every document that may hold a text: it says so, or has
+// an escape somewhere. That spares SQLite to read most of the others as JSON,
+// which costs ten times as much.
+func (c *Compiler) mentions(f field, s string) frag {
+	if c.postgres() || s == "" {
+		return always()
+	}
+	return frag{sql: "(instr(" + f.sql + ", ?) > 0 OR instr(" + f.sql + `, '\') > 0)`, args: []any{s}, exact: true, needs: true}
+}
+
+// doubles says when the content is a number and condition holds for it. SQLite
+// takes a cast of anything, so the type is only looked at when it holds.
+func (m *member) doubles(condition string, args ...any) frag {
+	if m.c.postgres() {
+		sql, before := m.number()
+		return m.exactly("("+sql+")"+condition, append(before, args...)...)
+	}
+	return m.exactly("(CAST("+m.content+" AS REAL)"+condition+" AND "+m.is(twinql.Number)+")", m.with(args...)...)
 }
 
 // sayable reports whether the steps of a document can be named in SQL.
@@ -437,8 +459,7 @@ func (c *Compiler) inNumbers(f field, numbers []any, want bool) frag {
 		return frag{sql: yes, needs: true}
 	}
 	m := c.member(f)
-	sql, args := m.number()
-	return m.exactly("("+sql+")"+list, append(args, numbers...)...)
+	return m.doubles(list, numbers...)
 }
 
 // search says when a text begins with, ends with or holds a constant.
