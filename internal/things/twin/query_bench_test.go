@@ -50,6 +50,7 @@ func benchmarkQuery(b *testing.B, db state.DB) {
 func fillTwins(b *testing.B, db state.DB, n int) {
 	b.Helper()
 	const batch = 2000
+	lim := StrictLimits()
 	for from := 0; from < n; from += batch {
 		err := db.Write(b.Context(), func(tx state.Tx) error {
 			for i := from; i < min(n, from+batch); i++ {
@@ -60,8 +61,11 @@ func fillTwins(b *testing.B, db state.DB, n int) {
 				}
 				rec := fresh(1)
 				rec.tags.text = fmt.Sprintf(`{"site":"site%d","floor":"%d","customer":{"name":"somebody %d","since":2020}}`, i%100, i%8, i%1000)
-				rec.reported.text = fmt.Sprintf(`{"temperature":%d.5,"firmware":{"version":"1.%d.0","state":"idle"},"uptime":%d}`, i%100, i%7, i)
-				rec.reported.meta = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+				n, err := readReport(&lim, fmt.Sprintf(`{"temperature":%d.5,"firmware":{"version":"1.%d.0","state":"idle"},"uptime":%d}`, i%100, i%7, i))
+				if err != nil {
+					return err
+				}
+				rec.reported, _ = seal(&n, nil, true)
 				w := row{key: Key{iot.ID{Device: id}, 1}, rec: &rec}
 				w.sum, _ = rec.sum(w.key, nil)
 				if err := putOne(b.Context(), tx, &w); err != nil {
