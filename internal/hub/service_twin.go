@@ -152,8 +152,7 @@ func (s *Service) bulkTwin(ctx context.Context, e *BulkEntry) *iot.Error {
 	if err == nil {
 		return nil
 	}
-	var domain *iot.Error
-	if errors.As(err, &domain) {
+	if domain, ok := errors.AsType[*iot.Error](err); ok {
 		return domain
 	}
 	return &iot.Error{Code: iot.ServerError, Message: "the server could not write the twin", Err: err}

@@ -199,7 +199,7 @@ func TestSmallCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // it has no errors
+	defer s.Close()
 	for round := range 3 {
 		for d := range 20 {
 			if v, err := s.report(key(fmt.Sprint("d", d)), fmt.Sprintf(`{"r%d":1}`, round), int64(round+1)); err != nil || v != int64(round+2) {

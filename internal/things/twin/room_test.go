@@ -222,11 +222,11 @@ func TestMetadata(t *testing.T) {
 		k := key("d")
 		s.patch(k, `{"properties":{"desired":{"a":{"x":1,"y":[1,{"q":2}]},"b\"c":true}}}`)
 		first := s.patch(k, `{"tags":{"t":1}}`)
-		d := s.patch(k, `{"properties":{"desired":{"a":{"x":1}}}}`)
+		s.patch(k, `{"properties":{"desired":{"a":{"x":1}}}}`)
 		if _, err := s.report(k, `{"r":{"v":1}}`, 0); err != nil {
 			t.Fatal(err)
 		}
-		d = s.get(k)
+		d := s.get(k)
 		p, err := d.AppendProperties(nil)
 		if err != nil {
 			t.Fatal(err)

@@ -194,10 +194,8 @@ func (s *scanner) members(f func(key string, at int) error) error {
 // whether it was there before. seen holds them once they are many.
 func (s *scanner) doubled(key string, first int, seen *map[string]struct{}) bool {
 	if *seen == nil {
-		for _, k := range s.keys[first:] {
-			if k == key {
-				return true
-			}
+		if slices.Contains(s.keys[first:], key) {
+			return true
 		}
 		s.keys = append(s.keys, key)
 		if len(s.keys)-first > fewKeys {

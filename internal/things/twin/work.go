@@ -268,6 +268,7 @@ func (w *work) do(o *op) {
 		o.err = w.report(o)
 	case opPatch, opReplace:
 		o.err = w.change(o)
+	case opGet, opView, opDrop:
 	case opModel:
 		if o.err = checkModel(o.text); o.err == nil && w.rec.model != o.text {
 			w.rec.model = o.text
