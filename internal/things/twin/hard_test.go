@@ -59,6 +59,41 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
+// TestReadsWhileWriting reads twins that are being changed: what is read is
+// always what some change has left, and never goes back.
+func TestReadsWhileWriting(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		k := key("d")
+		done := make(chan struct{})
+		var wait sync.WaitGroup
+		for range 4 {
+			wait.Go(func() {
+				last := int64(0)
+				for {
+					d, err := s.Get(t.Context(), k)
+					if err != nil || d.Version() < last || d.Version() != d.ReportedVersion()+1 {
+						t.Errorf("version %d, reported %d, after %d: %v", d.Version(), d.ReportedVersion(), last, err)
+						return
+					}
+					last = d.Version()
+					select {
+					case <-done:
+						return
+					default:
+					}
+				}
+			})
+		}
+		for range 50 {
+			if _, err := s.report(k, `{"x":1}`, 0); err != nil {
+				t.Error(err)
+			}
+		}
+		close(done)
+		wait.Wait()
+	})
+}
+
 // TestETagsUnderConcurrency lets many callers change a twin that they have
 // read: of those that read the same version exactly one may win.
 func TestETagsUnderConcurrency(t *testing.T) {
