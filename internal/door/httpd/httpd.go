@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -121,11 +122,32 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		r.Body = &body{ReadCloser: r.Body, rc: http.NewResponseController(w)}
 	}
-	h(rec, r)
+	s.answer(rec, r, h)
 	s.requests.WithLabelValues(surface, strconv.Itoa(rec.status)).Inc()
 	if !rec.flushed {
 		s.seconds.WithLabelValues(surface).Observe(time.Since(start).Seconds())
 	}
+}
+
+// answer ends a request that panics with 500, and tells of it: what net/http
+// writes of it would be lost among the noise that strangers make.
+func (s *Server) answer(w *recorder, r *http.Request, h http.HandlerFunc) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if v == http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+			panic(v)
+		}
+		s.deps.Logger.Error("a request panicked", slog.String("method", r.Method), slog.String("path", r.URL.Path),
+			slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+		if w.wrote {
+			panic(http.ErrAbortHandler) // the caller must not take a part for the whole
+		}
+		http.Error(w, "the server has made a mistake; its log tells more", http.StatusInternalServerError)
+	}()
+	h(w, r)
 }
 
 // route finds who answers a request.

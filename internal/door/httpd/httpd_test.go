@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -44,7 +45,10 @@ func open(t *testing.T, d Deps) *door {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	d.TLS, d.Logger, d.Registerer = a.TLS(), slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	d.TLS, d.Registerer = a.TLS(), prometheus.NewRegistry()
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
 	if d.Ready == nil {
 		d.Ready = func(context.Context) error { return nil }
 	}
@@ -98,6 +102,59 @@ func (d *door) get(t *testing.T, path string, header ...string) (status int, tex
 
 func named(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, name+" "+r.URL.Path) })
+}
+
+// TestPanic: a mistake in a surface is answered, logged and counted, and what
+// was half written is cut off.
+func TestPanic(t *testing.T) {
+	var log lockedBuffer
+	d := open(t, Deps{
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		IoTHub: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/half" {
+				io.WriteString(w, strings.Repeat("half", 4096))
+			}
+			var none map[string]int
+			none["a"] = 1
+		}),
+	})
+	status, text, _ := d.get(t, "/whole")
+	if status != http.StatusInternalServerError || !strings.Contains(text, "mistake") {
+		t.Errorf("answered %d %q", status, text)
+	}
+	if n := testutil.ToFloat64(d.requests.WithLabelValues("iothub", "500")); n != 1 {
+		t.Errorf("%v requests counted as 500, want 1", n)
+	}
+	resp, err := d.client(t).Get("https://" + d.addr + "/half")
+	if err == nil {
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("half an answer looks whole")
+	}
+	out := log.String()
+	if strings.Count(out, "level=ERROR") != 2 || !strings.Contains(out, "path=/whole") || !strings.Contains(out, "nil map") || !strings.Contains(out, "httpd_test.go") {
+		t.Errorf("logged %s", out)
+	}
+}
+
+// lockedBuffer is written to by several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestDispatch(t *testing.T) {
