@@ -41,7 +41,11 @@ func (c *queryCmd) Run(s *session) error {
 		if next != "" {
 			header["X-Ms-Continuation"] = next
 		}
-		h, err := cl.query(s, c.query(), header, &page)
+		text := c.query()
+		h, err := cl.query(s, text, header, &page)
+		if hasCode(err, "ArgumentInvalid") && text != c.Text {
+			return fmt.Errorf("%w, in: %s", err, text) // positions count in what was completed
+		}
 		if err != nil {
 			return err
 		}
@@ -141,18 +145,25 @@ func (s *session) printTwins(rows []json.RawMessage) error {
 // the order in which they come.
 func (s *session) printRows(rows []json.RawMessage) error {
 	var head []string
+	var all [][]string
 	var cells []map[string]string
 	for _, raw := range rows {
 		names, values, err := members(raw)
 		if err != nil {
 			return fmt.Errorf("the answer of the instance cannot be read: %w", err)
 		}
+		all, cells = append(all, names), append(cells, values)
+		if len(names) > len(head) {
+			head = names
+		}
+	}
+	head = slices.Clone(head) // the order is that of the fullest row
+	for _, names := range all {
 		for _, name := range names {
 			if !slices.Contains(head, name) {
 				head = append(head, name)
 			}
 		}
-		cells = append(cells, values)
 	}
 	lines := make([][]string, len(cells))
 	for i, values := range cells {
