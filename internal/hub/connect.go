@@ -84,8 +84,7 @@ func (d *Desk) refused(c *Credentials, err error) {
 		Device: c.ID.Device, Module: c.ID.Module, Reason: registry.ReasonStoreNotAvailable,
 		Remote: c.Remote.Addr().Unmap().String(), Protocol: c.Protocol, Detail: err.Error(),
 	}
-	var why *registry.Refused
-	if errors.As(err, &why) {
+	if why, ok := errors.AsType[*registry.Refused](err); ok {
 		r.Reason, r.Detail = why.Reason, why.Err.Message
 	}
 	if cause := errors.Unwrap(errors.Unwrap(err)); cause != nil && r.Reason == registry.ReasonStoreNotAvailable {
@@ -130,6 +129,7 @@ func (s *device) Want(kind iot.Kind, on bool) {
 		s.desk.commands.Online(s.ID())
 	case iot.KindMessage:
 		s.desk.commands.Pump(s.ID(), s.number, s.generation)
+	case iot.KindDesired: // nothing is kept for an absent device
 	}
 }
 

@@ -122,13 +122,12 @@ func (s *session) answerTwin(rid string, status int, version int64, doc []byte, 
 // errorBody is the body that clients decode an error from; Node's looks at
 // nothing else.
 func errorBody(err error) []byte {
-	var e *iot.Error
 	message := "the server could not do it; try again"
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*iot.Error](err); ok {
 		message = e.Message
 	}
 	var id [8]byte
-	rand.Read(id[:]) //nolint:errcheck // it never fails
+	rand.Read(id[:])
 	b, jerr := json.Marshal(struct {
 		ErrorCode  int    `json:"errorCode"`
 		TrackingID string `json:"trackingId"`

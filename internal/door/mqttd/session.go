@@ -205,8 +205,7 @@ func (s *session) release(why uint8) {
 
 // violation wraps what the device did wrong; the connection ends with it.
 func (s *session) violation(err error) error {
-	var e *iot.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*iot.Error](err); ok {
 		return e
 	}
 	return iot.Errorf(iot.BadRequest, "%w", err)

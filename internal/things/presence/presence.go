@@ -251,7 +251,7 @@ func (r *Room) Flush(ctx context.Context) {
 			return
 		}
 		if err := r.save(ctx, batch); err != nil {
-			r.logger.Error("connection states not stored, will be tried again", "count", len(batch), "error", err)
+			r.logger.Error("connection states not stored, will be tried again", slog.Int("count", len(batch)), slog.Any("error", err))
 			r.mu.Lock()
 			for _, a := range batch {
 				if _, newer := r.dirty[a.ID]; !newer {
