@@ -182,7 +182,11 @@ func members(raw json.RawMessage) (names []string, values map[string]string, err
 	values = map[string]string{}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+	t, err := d.Token()
+	if err != nil {
+		return nil, nil, err
+	}
+	if t != json.Delim('{') {
 		return []string{"value"}, map[string]string{"value": shorten(string(raw))}, nil
 	}
 	for d.More() {
