@@ -1,5 +1,7 @@
 package twinql
 
+import "slices"
+
 // Collection is what a query reads.
 type Collection uint8
 
@@ -64,9 +66,9 @@ type Path struct {
 
 // Last gives the last name of the path.
 func (p *Path) Last() string {
-	for i := len(p.Steps) - 1; i >= 0; i-- {
-		if n := p.Steps[i].Name; n != "" {
-			return n
+	for _, s := range slices.Backward(p.Steps) {
+		if s.Name != "" {
+			return s.Name
 		}
 	}
 	return ""

@@ -1,6 +1,9 @@
 package twinql
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // member is a name that a document may have. Those of an open member are
 // everything, and found in the case given only.
@@ -22,14 +25,11 @@ var twinMembers = []member{
 	{name: "statusReason"},
 	{name: "statusUpdateTime"},
 	{name: "connectionState"},
-	{name: "connectionStateUpdatedTime"},
 	{name: "lastActivityTime"},
 	{name: "cloudToDeviceMessageCount"},
 	{name: "authenticationType"},
 	{name: "x509Thumbprint", in: []member{{name: "primaryThumbprint"}, {name: "secondaryThumbprint"}}},
 	{name: "modelId"},
-	{name: "managedBy"},
-	{name: "generationId"},
 	open("tags"),
 	{name: "properties", in: []member{open("desired"), open("reported")}},
 	{name: "capabilities", in: []member{{name: "iotEdge"}}},
@@ -136,12 +136,7 @@ func (b *binder) columns(q *Query) error {
 }
 
 func grouped(q *Query, p *Path) bool {
-	for _, g := range q.GroupBy {
-		if p.Same(g) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(q.GroupBy, p.Same)
 }
 
 // Same reports whether two paths name the same member.

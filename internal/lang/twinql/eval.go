@@ -78,6 +78,7 @@ func calculate(op Op, l, r Value) Value {
 		return NumberValue(a / b)
 	case Modulo:
 		return NumberValue(math.Mod(a, b))
+	default:
 	}
 	return Value{}
 }

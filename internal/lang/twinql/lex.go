@@ -111,10 +111,8 @@ func (l *lexer) sign() (string, error) {
 		if !strings.HasPrefix(rest, s) {
 			continue
 		}
-		hint := ""
 		if s == "=" && strings.HasPrefix(rest, "==") {
-			hint = "use = to compare"
-			return "", l.fail(l.pos, hint, "'==' is not an operator")
+			return "", l.fail(l.pos, "use = to compare", "'==' is not an operator")
 		}
 		l.pos += len(s)
 		if s == "<>" {

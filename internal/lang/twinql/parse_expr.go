@@ -169,6 +169,7 @@ func (p *parser) constant() (Value, bool) {
 		case "UNDEFINED":
 			return Value{}, true
 		}
+	default:
 	}
 	return Value{}, false
 }

@@ -74,6 +74,7 @@ func rankOf(e Expr) int {
 			return rankSum
 		case Multiply, Divide, Modulo:
 			return rankProduct
+		default:
 		}
 		return rankCompare
 	}

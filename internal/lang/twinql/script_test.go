@@ -1,6 +1,7 @@
 package twinql_test
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -14,7 +15,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the code answers into the 
 
 // TestScripts runs testdata/*.txt: blocks of an input line and what comes of
 // it, "= text" as the printer writes it or "! error". Lines with # are remarks.
-// The first word of an input says what it is: query, cond or bind.
+// The first word of an input says what it is: query, cond, bind, or eval with
+// a document before the condition.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -91,6 +93,66 @@ func answer(t *testing.T, line string) []string {
 		}
 		return out
 	}
+	if kind == "eval" {
+		return evaluate(t, input)
+	}
 	t.Fatalf("what is %q?", kind)
 	return nil
+}
+
+// evaluate answers "document :: expression".
+func evaluate(t *testing.T, input string) []string {
+	t.Helper()
+	text, cond, _ := strings.Cut(input, " :: ")
+	var doc plain
+	if err := json.Unmarshal([]byte(text), &doc.root); err != nil {
+		t.Fatal(err, input)
+	}
+	// Any expression can be compared, so that values can be shown too.
+	e, err := twinql.ParseCondition(cond)
+	if err != nil {
+		return []string{"! " + err.Error()}
+	}
+	v := twinql.Eval(e, doc)
+	if v.Kind > twinql.Text {
+		return []string{"= an " + v.Kind.String()}
+	}
+	return []string{"= " + twinql.Print(&twinql.Literal{Value: v})}
+}
+
+// plain is a decoded document.
+type plain struct{ root any }
+
+func (d plain) Lookup(p *twinql.Path) twinql.Value {
+	v := d.root
+	for _, s := range p.Steps {
+		switch at := v.(type) {
+		case map[string]any:
+			m, ok := at[s.Name]
+			if !ok {
+				return twinql.Value{}
+			}
+			v = m
+		case []any:
+			if s.Name != "" || s.Index >= len(at) {
+				return twinql.Value{}
+			}
+			v = at[s.Index]
+		default:
+			return twinql.Value{}
+		}
+	}
+	switch v := v.(type) {
+	case nil:
+		return twinql.Value{Kind: twinql.Null}
+	case bool:
+		return twinql.BoolValue(v)
+	case float64:
+		return twinql.NumberValue(v)
+	case string:
+		return twinql.TextValue(v)
+	case []any:
+		return twinql.Value{Kind: twinql.Array}
+	}
+	return twinql.Value{Kind: twinql.Object}
 }

@@ -74,6 +74,7 @@ func compare(a, b Value) (order int, ok bool) {
 		return 0, true
 	case Text:
 		return strings.Compare(a.Text, b.Text), true
+	default:
 	}
 	return 0, false
 }
@@ -101,6 +102,7 @@ func (o Op) holds(order int) bool {
 		return order > 0
 	case GreaterEqual:
 		return order >= 0
+	default:
 	}
 	return false
 }
@@ -116,6 +118,7 @@ func (o Op) Mirror() Op {
 		return Less
 	case GreaterEqual:
 		return LessEqual
+	default:
 	}
 	return o
 }
@@ -136,6 +139,7 @@ func (o Op) Inverse() Op {
 		return LessEqual
 	case GreaterEqual:
 		return Less
+	default:
 	}
 	return o
 }

@@ -54,6 +54,7 @@ func (m *measure) take(v twinql.Value) {
 		*m = measure{numbers: 1, sum: v.Number, least: v.Number, most: v.Number}
 	case twinql.Text:
 		*m = measure{first: v.Text, last: v.Text, hasText: true}
+	default:
 	}
 	m.values = 1
 }
@@ -235,6 +236,7 @@ func valueText(v twinql.Value) string {
 		return jsonCanonical(strconv.FormatFloat(v.Number, 'g', -1, 64))
 	case twinql.Text:
 		return string(appendString(nil, v.Text))
+	default:
 	}
 	return ""
 }

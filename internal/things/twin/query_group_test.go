@@ -271,3 +271,43 @@ func TestQueryFindsEscapes(t *testing.T) {
 		}
 	})
 }
+
+// TestQueryAtItsLimits runs the largest queries that are read: none may meet a
+// limit of a database.
+func TestQueryAtItsLimits(t *testing.T) {
+	fill := func(first, term, last string) string {
+		n := (twinql.MaxLength - len(first) - len(last)) / len(term)
+		return first + strings.Repeat(term, n) + last
+	}
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		f := newFleet(t, db)
+		id := iot.ID{Device: "d"}
+		f.device(&twin.Identity{ID: id, AuthType: "sas"})
+		f.twin(id, `{"tags":{"a":1,"s":"x"}}`, "")
+		for name, query := range map[string]string{
+			"or":         fill("SELECT deviceId FROM devices WHERE ", "tags.a=2 or ", "tags.a=1"),
+			"and":        fill("SELECT deviceId FROM devices WHERE ", "tags.a=1 and ", "tags.a=1"),
+			"not":        "SELECT deviceId FROM devices WHERE " + strings.Repeat("NOT ", 62) + "tags.a = 1",
+			"in":         fill("SELECT deviceId FROM devices WHERE tags.a IN [", "2,", "1]"),
+			"texts":      fill("SELECT deviceId FROM devices WHERE tags.s IN [", "'y',", "'x']"),
+			"not in":     fill("SELECT deviceId FROM devices WHERE tags.a NOT IN [", "2,", "3]"),
+			"sum":        fill("SELECT deviceId FROM devices WHERE tags.a ", "+ 0 ", "= 1"),
+			"path":       fill("SELECT deviceId FROM devices WHERE tags.a = 1 OR tags.[[", "k", "]] = 1"),
+			"brackets":   "SELECT deviceId FROM devices WHERE " + strings.Repeat("(", 64) + "tags.a = 1" + strings.Repeat(")", 64),
+			"text":       fill("SELECT deviceId FROM devices WHERE NOT tags.s = '", "y", "'"),
+			"mixed":      fill("SELECT deviceId FROM devices WHERE ", "(tags.a=2 and tags.s!='z' or not contains(tags.s,'q')) and ", "tags.a=1"),
+			"many sorts": fill("SELECT deviceId FROM devices WHERE ", "lower(tags.s)='y' or ", "tags.a=1"),
+		} {
+			if got := fmt.Sprint(f.run(t, query, 10)); got != "[map[deviceId:d]]" {
+				t.Errorf("%s gives %s", name, got)
+			}
+			count := strings.Replace(query, "SELECT deviceId", "SELECT COUNT() AS n", 1)
+			if len(count) > twinql.MaxLength {
+				continue
+			}
+			if got := fmt.Sprint(f.run(t, count, 10)); got != "[map[n:1]]" {
+				t.Errorf("%s counts %s", name, got)
+			}
+		}
+	})
+}

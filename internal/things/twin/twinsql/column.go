@@ -37,6 +37,7 @@ func (c *Compiler) Column(p *twinql.Path) (Column, bool) {
 			return out, true
 		}
 		out.SQL = "(" + m.typ[len("json_typeof("):len(m.typ)-1] + ")::text"
+	default:
 	}
 	return out, true
 }
@@ -131,6 +132,7 @@ func valueJSON(v twinql.Value) string {
 		return strconv.FormatFloat(v.Number, 'g', -1, 64)
 	case twinql.Text:
 		return quote(v.Text)
+	default:
 	}
 	return ""
 }

@@ -80,6 +80,7 @@ func (c *Compiler) compare(f field, op twinql.Op, v twinql.Value) frag {
 			}
 			return nothing()
 		}
+	default:
 	}
 	if v.Kind != twinql.Text {
 		return nothing()
@@ -117,6 +118,7 @@ func compareInstant(column string, op twinql.Op, s string) frag {
 		return exactly(column+" >= ?", from)
 	case twinql.NotEqual:
 		return exactly("("+column+" < ? OR "+column+" >= ?)", from, to)
+	default:
 	}
 	return exactly("("+column+" >= ? AND "+column+" < ?)", from, to)
 }
@@ -280,6 +282,7 @@ func (c *Compiler) compareDocument(f field, op twinql.Op, v twinql.Value) frag {
 		return m.exactly("("+m.content+" = '"+word+"' AND "+m.is(twinql.Bool)+")", m.with()...)
 	case twinql.Number:
 		return m.doubles(" "+sqlOps[op]+" "+c.doubleParam(), v.Number)
+	default:
 	}
 	holds := m.exactly("("+m.text(op)+" "+sqlOps[op]+" "+c.textParam()+" AND "+m.is(twinql.Text)+")", m.with(v.Text)...)
 	switch {
@@ -353,6 +356,7 @@ func (c *Compiler) isA(f field, types twinql.Types, want bool) frag {
 		return exactlyIf(has(twinql.Bool))
 	case enumerated, instant:
 		return exactlyIf(has(twinql.Text))
+	default:
 	}
 	if !c.sayable(f) {
 		return frag{sql: yes, needs: !has(twinql.Undefined)}

@@ -7,10 +7,8 @@ import (
 	"dunlin/internal/lang/twinql"
 )
 
-// Columns of the tables as the statements of the twin room name them.
-const (
-	twin = "t."
-)
+// twin is the alias of the twin's table.
+const twin = "t."
 
 type fieldKind uint8
 
@@ -34,7 +32,6 @@ type field struct {
 	words []string      // of an enumeration
 	steps []twinql.Step // of a document, at least one
 	index string        // of a document: the expression that is indexed for texts
-	_     [0]func()     // fields are not compared
 }
 
 func undefined() field { return field{kind: constant} }

@@ -140,6 +140,7 @@ func (c *Compiler) call(e *twinql.Call, want bool) (frag, bool) {
 			return frag{}, false
 		}
 		return c.search(c.field(p), e.Function, v, want)
+	default:
 	}
 	return frag{}, false
 }

@@ -28,7 +28,7 @@ func IndexExpression(d state.Dialect, alias, section string, steps []twinql.Step
 	}
 	for i := range steps {
 		for _, r := range steps[i].Name {
-			if !unicode.IsLetter(r) && !unicode.IsDigit(r) && strings.IndexRune("_-:#@", r) < 0 {
+			if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-:#@", r) {
 				return "", iot.Errorf(iot.ArgumentInvalid, "members with the character %q in their name cannot be indexed", r)
 			}
 		}
