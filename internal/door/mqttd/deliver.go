@@ -24,7 +24,6 @@ func (s *session) Deliver(in *iot.Inbound) bool {
 		topic = strconv.AppendInt(append(topic, "$iothub/twin/PATCH/properties/desired/?$version="...), in.Version, 10)
 	case iot.KindMessage:
 		which, payload = subMessages, in.Message.Body
-		topic = s.messageTopic(in)
 	}
 	s.mu.Lock()
 	if s.ended || s.failed || s.out == nil || s.out.qos[which] == none {
@@ -32,7 +31,10 @@ func (s *session) Deliver(in *iot.Inbound) bool {
 		return false
 	}
 	p := mqtt.Publish{Topic: topic, Payload: payload, QoS: s.out.qos[which], PacketID: s.out.nextID(s.out.qos[which])}
-	message := in.Kind == iot.KindMessage
+	dev, message := s.dev, in.Kind == iot.KindMessage
+	if message {
+		p.Topic = messageTopic(dev.ID(), in)
+	}
 	if message && p.QoS > 0 {
 		if s.out.tokens == nil {
 			s.out.tokens = map[uint16]iot.LockToken{}
@@ -44,7 +46,7 @@ func (s *session) Deliver(in *iot.Inbound) bool {
 	ok := s.write(&p)
 	s.mu.Unlock()
 	if message && p.QoS == 0 && ok {
-		s.dev.Settle(in.Token, iot.Complete) // nothing will be heard of it
+		dev.Settle(in.Token, iot.Complete) // nothing will be heard of it
 	}
 	return ok
 }
@@ -61,8 +63,7 @@ func (s *session) write(p *mqtt.Publish) bool {
 
 // messageTopic is the topic of a cloud-to-device message: its properties are
 // the bag at the end.
-func (s *session) messageTopic(in *iot.Inbound) []byte {
-	id := s.dev.ID()
+func messageTopic(id iot.ID, in *iot.Inbound) []byte {
 	topic := append([]byte("devices/"), id.Device...)
 	if id.IsModule() {
 		topic = append(append(topic, "/modules/"...), id.Module...)
