@@ -2,7 +2,6 @@ package mqttd
 
 import (
 	"bytes"
-	"strings"
 
 	"dunlin/internal/iot"
 	"dunlin/internal/wire/bag"
@@ -120,7 +119,7 @@ func (s *session) publish(t *batch, h mqtt.Header, body []byte) error {
 func foreignTopic(telemetry string, topic []byte) error {
 	shown := string(topic[:min(len(topic), 128)])
 	switch {
-	case strings.HasPrefix(shown, "$iothub/"):
+	case isRequest(topic):
 		return iot.Errorf(iot.BadRequest,
 			"topic %q is not one that a device publishes to; telemetry goes to %q", shown, telemetry+"/")
 	case bytes.HasPrefix(topic, []byte("devices/")):
@@ -130,7 +129,7 @@ func foreignTopic(telemetry string, topic []byte) error {
 	return iot.Errorf(iot.BadRequest, "topic %q is not a topic of the hub; telemetry goes to %q", shown, telemetry+"/")
 }
 
-// willType marks the message of a will.
+// The property that marks the message of a will.
 var (
 	nameWill  = []byte("iothub-MessageType")
 	valueWill = []byte("Will")

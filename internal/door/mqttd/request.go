@@ -21,12 +21,14 @@ const (
 	lessRequests = 32
 )
 
-var (
-	prefixRequest = []byte("$iothub/")
-	topicGet      = "$iothub/twin/GET/"
-	topicReport   = "$iothub/twin/PATCH/properties/reported/"
-	topicReply    = "$iothub/methods/res/"
+// The topics of requests, up to the question mark.
+const (
+	topicGet    = "$iothub/twin/GET/"
+	topicReport = "$iothub/twin/PATCH/properties/reported/"
+	topicReply  = "$iothub/methods/res/" // and the status
 )
+
+var prefixRequest = []byte("$iothub/")
 
 // request takes a PUBLISH to a topic under $iothub.
 func (s *session) request(topic, payload []byte, packetID uint16) error {
