@@ -307,3 +307,19 @@ func parseConnectionString(s string) map[string]string {
 	}
 	return parts
 }
+
+// fetch reads the document of an identity at path as the hub writes it.
+func (s *session) fetch(id, path string) (json.RawMessage, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	cl, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	var raw json.RawMessage
+	if err := cl.hub(s.ctx, http.MethodGet, path, nil, nil, &raw); err != nil {
+		return nil, notFound(err)
+	}
+	return raw, nil
+}

@@ -195,16 +195,9 @@ type deviceShowCmd struct {
 
 // Run prints a device.
 func (c *deviceShowCmd) Run(s *session) error {
-	if err := checkID(c.ID); err != nil {
-		return err
-	}
-	cl, err := s.connect()
+	raw, err := s.fetch(c.ID, devicePath(c.ID, c.Module))
 	if err != nil {
 		return err
-	}
-	var raw json.RawMessage
-	if err := cl.hub(s.ctx, http.MethodGet, devicePath(c.ID, c.Module), nil, nil, &raw); err != nil {
-		return notFound(err)
 	}
 	if s.JSON {
 		return s.printJSON(raw)

@@ -69,16 +69,9 @@ type twinShowCmd struct {
 
 // Run prints a twin.
 func (c *twinShowCmd) Run(s *session) error {
-	if err := checkID(c.ID); err != nil {
-		return err
-	}
-	cl, err := s.connect()
+	raw, err := s.fetch(c.ID, twinPath(c.ID, c.Module))
 	if err != nil {
 		return err
-	}
-	var raw json.RawMessage
-	if err := cl.hub(s.ctx, http.MethodGet, twinPath(c.ID, c.Module), nil, nil, &raw); err != nil {
-		return notFound(err)
 	}
 	return s.printTwin(raw)
 }
