@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,12 +113,21 @@ func (c *tailCmd) start(now time.Time) (string, error) {
 // printEvents copies the lines as they are, or as text for people. It counts
 // the places that the instance could not read, and tells of them.
 func (s *session) printEvents(r io.Reader) (damaged int, err error) {
-	in := bufio.NewReaderSize(r, 64<<10)
-	out := bufio.NewWriterSize(s.out, 64<<10)
+	in := bufio.NewReaderSize(r, 256<<10)
+	out := bufio.NewWriterSize(s.out, 256<<10)
 	// Lines come in bursts; each burst goes out whole and at once.
 	defer func() { err = errors.Join(err, out.Flush()) }()
+	var long []byte // a line that is longer than the buffer, so far
 	for {
-		line, rerr := in.ReadBytes('\n')
+		line, rerr := in.ReadSlice('\n')
+		if errors.Is(rerr, bufio.ErrBufferFull) {
+			long = append(long, line...)
+			continue
+		}
+		if len(long) > 0 {
+			long = append(long, line...)
+			line, long = long, long[:0]
+		}
 		if len(line) > 0 {
 			text, bad := s.eventText(line)
 			if bad {
@@ -198,13 +208,17 @@ func (s *session) eventText(line []byte) (text []byte, damaged bool) {
 // isDamage reports whether a line tells of damage. Such lines start alike and
 // those of events do not have the member.
 func isDamage(line []byte) bool {
+	const longest = 4096 // events may be large; what tells of damage is not
+	if len(line) >= longest || !bytes.Contains(line[:min(len(line), 80)], damageMark) {
+		return false
+	}
 	var e struct {
 		Error string `json:"error"`
 	}
-	const longest = 4096 // events may be large; what tells of damage is not
-	return len(line) < longest && strings.Contains(string(line[:min(len(line), 80)]), `,"error":`) &&
-		json.Unmarshal(line, &e) == nil && e.Error != ""
+	return json.Unmarshal(line, &e) == nil && e.Error != ""
 }
+
+var damageMark = []byte(`,"error":`)
 
 // bodyText shows a body as text if it is text, else its size.
 func bodyText(b []byte) string {

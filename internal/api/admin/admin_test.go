@@ -395,8 +395,9 @@ func BenchmarkEventLine(b *testing.B) {
 	}}
 	rec := eventlog.Record{Offset: 1 << 20, Sequence: 7, Time: at.UnixNano()}
 	var line []byte
+	text := newLineWriter(3)
 	b.ReportAllocs()
 	for b.Loop() {
-		line = appendEventLine(line[:0], 3, &rec, &e)
+		line = text.append(line[:0], &rec, &e)
 	}
 }

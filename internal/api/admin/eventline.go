@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -11,29 +12,79 @@ import (
 
 	"dunlin/internal/engine/eventlog"
 	"dunlin/internal/iot"
+	"dunlin/internal/wire/jsontext"
 	"dunlin/internal/wire/record"
 )
 
 const isoMillis = "2006-01-02T15:04:05.000Z"
 
-// appendEventLine writes one event as a line of JSON. Programs rely on its
-// keys: add, never rename. Offsets and sequence numbers are text, because not
-// every JSON reader keeps 64 bits.
-func appendEventLine(b []byte, partition int, rec *eventlog.Record, e *record.Event) []byte {
+// lineWriter writes the events of one partition as lines of JSON. Most of a
+// line is the same for every event of a device, and the times are the same for
+// all events of a commit: both are rendered once.
+type lineWriter struct {
+	partition string
+	origins   map[string]*originText
+	time      int64  // what clock shows, Unix milliseconds
+	clock     []byte // as in the line
+}
+
+// originText is what a line says of the sender.
+type originText struct {
+	ids     []byte // deviceId and moduleId
+	proof   []byte // how the sender has proved itself, up to the time
+	dataset []byte // source and model
+}
+
+// maxOriginTexts bounds what is kept of senders, a kilobyte each at most.
+const maxOriginTexts = 4096
+
+func newLineWriter(partition int) *lineWriter {
+	return &lineWriter{partition: strconv.Itoa(partition), origins: map[string]*originText{}, time: math.MinInt64}
+}
+
+// append writes one event as a line of JSON. Programs rely on its keys: add,
+// never rename. Offsets and sequence numbers are text, because not every JSON
+// reader keeps 64 bits.
+func (l *lineWriter) append(b []byte, rec *eventlog.Record, e *record.Event) []byte {
+	o := l.origins[e.OriginKey()]
+	if o == nil {
+		if len(l.origins) >= maxOriginTexts {
+			clear(l.origins)
+		}
+		o = newOriginText(&e.Origin)
+		l.origins[e.OriginKey()] = o
+	}
+	if ms := rec.Time / int64(time.Millisecond); ms != l.time {
+		l.time = ms
+		l.clock = time.Unix(0, rec.Time).UTC().AppendFormat(l.clock[:0], isoMillis)
+	}
 	b = append(b, `{"partition":`...)
-	b = strconv.AppendInt(b, int64(partition), 10)
+	b = append(b, l.partition...)
 	b = append(b, `,"offset":"`...)
 	b = strconv.AppendInt(b, int64(rec.Offset), 10)
 	b = append(b, `","sequenceNumber":"`...)
 	b = strconv.AppendInt(b, rec.Sequence, 10)
 	b = append(b, `","enqueuedTime":"`...)
-	b = appendTime(b, rec.Time)
-	b = append(b, `","deviceId":`...)
-	b = appendString(b, e.Origin.ID.Device)
-	b = append(b, `,"moduleId":`...)
-	b = appendString(b, e.Origin.ID.Module)
-	b = append(b, `,"systemProperties":{`...)
-	b = appendSystem(b, rec, e)
+	b = append(b, l.clock...)
+	b = append(b, o.ids...)
+	b = append(b, `"systemProperties":{`...)
+	// First what the sender has set, then what the platform has stamped.
+	for i := range e.System {
+		p := &e.System[i]
+		if p.Key.Valid() {
+			b = append(b, '"')
+			b = append(b, p.Key.String()...)
+			b = append(b, '"')
+		} else { // written by a newer build
+			b = appendString(b, "system-"+strconv.Itoa(int(p.Key)))
+		}
+		b = append(b, ':')
+		b = appendString(b, p.Value)
+		b = append(b, ',')
+	}
+	b = append(b, o.proof...)
+	b = append(b, l.clock...)
+	b = append(b, o.dataset...)
 	b = append(b, `},"properties":{`...)
 	for i := range e.Properties {
 		p := &e.Properties[i]
@@ -53,21 +104,15 @@ func appendEventLine(b []byte, partition int, rec *eventlog.Record, e *record.Ev
 	return append(b, '}', '\n')
 }
 
-// appendSystem writes what the sender set, then what the platform stamped.
-func appendSystem(b []byte, rec *eventlog.Record, e *record.Event) []byte {
-	for i := range e.System {
-		p := &e.System[i]
-		name := p.Key.String()
-		if !p.Key.Valid() { // written by a newer build
-			name = "system-" + strconv.Itoa(int(p.Key))
-		}
-		b = appendString(b, name)
-		b = append(b, ':')
-		b = appendString(b, p.Value)
-		b = append(b, ',')
-	}
-	o := &e.Origin
-	b = append(b, `"iothub-connection-device-id":`...)
+func newOriginText(o *iot.Origin) *originText {
+	t := new(originText)
+	b := append(t.ids, `","deviceId":`...)
+	b = appendString(b, o.ID.Device)
+	b = append(b, `,"moduleId":`...)
+	b = appendString(b, o.ID.Module)
+	t.ids = append(b, ',')
+
+	b = append(t.proof, `"iothub-connection-device-id":`...)
 	b = appendString(b, o.ID.Device)
 	if o.ID.Module != "" {
 		b = append(b, `,"iothub-connection-module-id":`...)
@@ -77,21 +122,22 @@ func appendSystem(b []byte, rec *eventlog.Record, e *record.Event) []byte {
 	b = appendString(b, o.Auth.String())
 	b = append(b, `,"iothub-connection-auth-generation-id":"`...)
 	b = strconv.AppendUint(b, o.Generation, 10)
-	b = append(b, `","iothub-enqueuedtime":"`...)
-	b = appendTime(b, rec.Time)
-	b = append(b, `","iothub-message-source":`...)
+	t.proof = append(b, `","iothub-enqueuedtime":"`...)
+
+	b = append(t.dataset, `","iothub-message-source":`...)
 	b = appendString(b, o.Source.String())
 	if o.Model != "" {
 		b = append(b, `,"dt-dataschema":`...)
 		b = appendString(b, o.Model)
 	}
-	return b
+	t.dataset = b
+	return t
 }
 
 // appendBody writes the body as JSON when the message says that it is JSON in
 // UTF-8 and it is, else in base64.
 func appendBody(b []byte, e *record.Event) []byte {
-	if declaresJSON(e) && utf8.Valid(e.Body) && json.Valid(e.Body) {
+	if declaresJSON(e) && utf8.Valid(e.Body) && jsontext.Valid(e.Body) {
 		b = append(b, `,"body":`...)
 		if bytes.IndexByte(e.Body, '\n') < 0 && bytes.IndexByte(e.Body, '\r') < 0 {
 			return append(b, e.Body...)
@@ -111,28 +157,33 @@ func appendBody(b []byte, e *record.Event) []byte {
 // application/json together with the encoding UTF-8, which may stand in the
 // content encoding or in the content type itself.
 func declaresJSON(e *record.Event) bool {
-	var contentType, encoding string
+	var contentType, encoding []byte
 	for i := range e.System {
-		if e.System[i].Key == iot.ContentType {
-			contentType = string(e.System[i].Value)
-		}
-		if e.System[i].Key == iot.ContentEncoding {
-			encoding = string(e.System[i].Value)
+		switch e.System[i].Key {
+		case iot.ContentType:
+			contentType = e.System[i].Value
+		case iot.ContentEncoding:
+			encoding = e.System[i].Value
 		}
 	}
-	media, params, _ := strings.Cut(contentType, ";")
-	if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+	media, params, _ := bytes.Cut(contentType, semicolon)
+	if !equalFold(bytes.TrimSpace(media), "application/json") {
 		return false
 	}
-	if encoding == "" {
-		name, value, _ := strings.Cut(strings.TrimSpace(params), "=")
-		if !strings.EqualFold(name, "charset") {
+	if len(encoding) == 0 {
+		name, value, _ := bytes.Cut(bytes.TrimSpace(params), equals)
+		if !equalFold(name, "charset") {
 			return false
 		}
-		encoding = strings.Trim(value, `"`)
+		encoding = bytes.Trim(value, `"`)
 	}
-	return strings.EqualFold(encoding, "utf-8") || strings.EqualFold(encoding, "utf8")
+	return equalFold(encoding, "utf-8") || equalFold(encoding, "utf8")
 }
+
+var semicolon, equals = []byte(";"), []byte("=")
+
+// equalFold asks in an order in which the usual spelling costs nothing.
+func equalFold(b []byte, s string) bool { return string(b) == s || strings.EqualFold(string(b), s) }
 
 // appendErrorLine tells a reader of lines that something could not be read.
 func appendErrorLine(b []byte, partition int, offset eventlog.Offset, err error) []byte {
@@ -146,10 +197,6 @@ func appendErrorLine(b []byte, partition int, offset eventlog.Offset, err error)
 	b = append(b, `,"error":`...)
 	b = appendString(b, err.Error())
 	return append(b, '}', '\n')
-}
-
-func appendTime(b []byte, ns int64) []byte {
-	return time.Unix(0, ns).UTC().AppendFormat(b, isoMillis)
 }
 
 // appendString writes s as a JSON string. Bytes that are not UTF-8 become the

@@ -115,6 +115,8 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		out.end()
 	})
 	var b []byte
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
 		var ok bool
 		if b, ok = out.take(b); !ok {
@@ -123,8 +125,24 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		if _, err := w.Write(b); err != nil || rc.Flush() != nil {
 			return
 		}
+		if len(b) < muchAtOnce {
+			continue
+		}
+		pause.Reset(gatherFor)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
 	}
 }
+
+// A write costs the same whatever it holds, here and at the reader. When a
+// write held muchAtOnce bytes there is more to come: to let it gather for a
+// while halves the cost of a busy stream, and a quiet one is not delayed.
+const (
+	muchAtOnce = 16 << 10
+	gatherFor  = 3 * time.Millisecond
+)
 
 // readPartition turns the records of one partition into lines. Damage becomes
 // a line of its own, and reading goes on behind it.
@@ -132,6 +150,7 @@ func (s *server) readPartition(ctx context.Context, partition int, q eventQuery,
 	var (
 		event record.Event
 		line  []byte
+		text  = newLineWriter(partition)
 	)
 	for rec, err := range s.deps.Log.Read(ctx, partition, eventlog.ReadOptions{From: q.from, Follow: q.follow}) {
 		if err != nil {
@@ -155,7 +174,7 @@ func (s *server) readPartition(ctx context.Context, partition int, q eventQuery,
 		if q.device != "" && event.Origin.ID.Device != q.device {
 			continue
 		}
-		line = appendEventLine(line[:0], partition, &rec, &event)
+		line = text.append(line[:0], &rec, &event)
 		if !out.add(line, true) {
 			return
 		}
@@ -163,7 +182,7 @@ func (s *server) readPartition(ctx context.Context, partition int, q eventQuery,
 }
 
 // maxGathered bounds what waits for a slow caller, in bytes.
-const maxGathered = 256 << 10
+const maxGathered = 1 << 20
 
 // lines gathers what several readers produce for one writer.
 type lines struct {

@@ -87,6 +87,11 @@ func Decode(b []byte, e *Event) error {
 	return nil
 }
 
+// OriginKey is the encoded form of the origin: equal for equal origins, so that
+// what a reader derives from an origin can be kept by it. It is not to be
+// parsed, and may be kept.
+func (e *Event) OriginKey() string { return e.last }
+
 // origin is an origin that an Event has met.
 type origin struct {
 	encoded string
