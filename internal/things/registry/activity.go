@@ -25,18 +25,18 @@ const (
 
 // Statements for one row and for seenRows of them. The values of the first row
 // carry the types; both databases name the columns of VALUES column1 and so on.
-const seenHead = ` device SET connected = v.column2, connected_at = v.column3, active_at = v.column4
+const (
+	seenHead = `INSERT INTO seen (device, connected, connected_at, active_at)
+SELECT v.column1, v.column2, v.column3, v.column4
 FROM (VALUES (CAST(? AS TEXT), CAST(? AS SMALLINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`
 
-const seenTail = `) AS v WHERE device.id = v.column1`
+	seenTail = `) AS v WHERE EXISTS (SELECT 1 FROM device WHERE device.id = v.column1)
+ON CONFLICT (device) DO UPDATE SET connected = excluded.connected, connected_at = excluded.connected_at, active_at = excluded.active_at`
+)
 
-// seenUpdate spares SQLite the journal that it keeps to undo a single
-// statement, a copy of every page: when this one fails the whole write is
-// rolled back.
 var (
-	seenUpdate = [...]string{state.SQLite: "UPDATE OR FAIL", state.PostgreSQL: "UPDATE"}
-	seenOne    = seenHead + seenTail
-	seenMany   = seenHead + strings.Repeat(",(?,?,?,?)", seenRows-1) + seenTail
+	seenOne  = seenHead + seenTail
+	seenMany = seenHead + strings.Repeat(",(?,?,?,?)", seenRows-1) + seenTail
 )
 
 // SaveActivity stores connection states and last activities, at most one of
@@ -47,14 +47,14 @@ func (r *Registry) SaveActivity(ctx context.Context, list []Seen) error {
 	for len(list) > 0 {
 		part := list[:min(seenBatch, len(list))]
 		list = list[len(part):]
-		if err := r.db.Write(ctx, func(tx state.Tx) error { return saveSeen(ctx, tx, seenUpdate[r.db.Dialect()], part) }); err != nil {
+		if err := r.db.Write(ctx, func(tx state.Tx) error { return saveSeen(ctx, tx, part) }); err != nil {
 			return stored(err, "store connection states")
 		}
 	}
 	return nil
 }
 
-func saveSeen(ctx context.Context, tx state.Tx, update string, list []Seen) error {
+func saveSeen(ctx context.Context, tx state.Tx, list []Seen) error {
 	args := make([]any, 0, 4*seenRows)
 	for _, s := range list {
 		if s.ID.IsModule() {
@@ -66,14 +66,14 @@ func saveSeen(ctx context.Context, tx state.Tx, update string, list []Seen) erro
 		}
 		args = append(args, s.ID.Device, flag(s.Connected), nanos(s.Since), nanos(s.Last))
 		if len(args) == 4*seenRows {
-			if _, err := tx.Exec(ctx, update+seenMany, args...); err != nil {
+			if _, err := tx.Exec(ctx, seenMany, args...); err != nil {
 				return err
 			}
 			args = args[:0]
 		}
 	}
 	for ; len(args) > 0; args = args[4:] {
-		if _, err := tx.Exec(ctx, update+seenOne, args[:4]...); err != nil {
+		if _, err := tx.Exec(ctx, seenOne, args[:4]...); err != nil {
 			return err
 		}
 	}
@@ -84,7 +84,7 @@ func saveSeen(ctx context.Context, tx state.Tx, update string, list []Seen) erro
 // the start of the only node nobody is connected.
 func (r *Registry) ForgetConnections(ctx context.Context) error {
 	return stored(r.db.Write(ctx, func(tx state.Tx) error {
-		if _, err := tx.Exec(ctx, "UPDATE device SET connected = 0, connected_at = active_at WHERE connected = 1"); err != nil {
+		if _, err := tx.Exec(ctx, "UPDATE seen SET connected = 0, connected_at = active_at WHERE connected = 1"); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, "UPDATE module SET connected = 0, connected_at = active_at WHERE connected = 1")

@@ -200,6 +200,9 @@ func dropDevice(ctx context.Context, tx state.Tx, id string, match Match) ([]End
 	if _, err := tx.Exec(ctx, "DELETE FROM module WHERE device = ?", id); err != nil {
 		return nil, err
 	}
+	if _, err := tx.Exec(ctx, "DELETE FROM seen WHERE device = ?", id); err != nil {
+		return nil, err
+	}
 	_, err = tx.Exec(ctx, "DELETE FROM device WHERE id = ?", id)
 	return ended, err
 }

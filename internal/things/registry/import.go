@@ -97,10 +97,10 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 }
 
 func importText(n int) string {
-	const row = "(?, ?, ?, 0, 0, 0, ?, ?, ?, 0, '', '', 0, 0, 0)"
+	const row = "(?, ?, ?, 0, 0, 0, ?, ?, ?, 0, '', '')"
 	var b strings.Builder
 	b.Grow(200 + n*(len(row)+1))
-	b.WriteString("INSERT INTO device (id, generation, etag, status, status_at, auth, key1, key2, sum, edge, scope, parents, connected, connected_at, active_at) VALUES ")
+	b.WriteString("INSERT INTO device (id, generation, etag, status, status_at, auth, key1, key2, sum, edge, scope, parents) VALUES ")
 	for i := range n {
 		if i > 0 {
 			b.WriteByte(',')

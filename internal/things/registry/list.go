@@ -17,7 +17,7 @@ func (r *Registry) Devices(ctx context.Context, after string, n int) (list []Dev
 	n = max(0, min(n, MaxPage))
 	err = r.db.Read(ctx, func(tx state.Tx) error {
 		list = make([]Device, 0, min(n, 100))
-		rows, err := tx.Query(ctx, "SELECT "+deviceColumns+" FROM device WHERE id > ? ORDER BY id LIMIT ?", after, n)
+		rows, err := tx.Query(ctx, selectDevices+" WHERE id > ? ORDER BY id LIMIT ?", after, n)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,11 @@ import (
 	"dunlin/internal/iot"
 )
 
-const deviceColumns = "id, generation, etag, status, status_reason, status_at, auth, key1, key2, thumb1, thumb2, sum, edge, scope, parents, connected, connected_at, active_at"
+const deviceColumns = "id, generation, etag, status, status_reason, status_at, auth, key1, key2, thumb1, thumb2, sum, edge, scope, parents"
+
+// selectDevices reads devices with their connection state, which a device that
+// never connected does not have.
+const selectDevices = "SELECT " + deviceColumns + ", COALESCE(connected, 0), COALESCE(connected_at, 0), COALESCE(active_at, 0) FROM device LEFT JOIN seen ON seen.device = device.id"
 
 const moduleColumns = "device, id, generation, etag, managed_by, auth, key1, key2, thumb1, thumb2, sum, connected, connected_at, active_at"
 
@@ -68,7 +72,7 @@ func errNoModule(id iot.ID) error {
 
 func (r *Registry) getDevice(ctx context.Context, tx state.Tx, id string) (Device, error) {
 	var d Device
-	err := scanDevice(r.db, tx.QueryRow(ctx, "SELECT "+deviceColumns+" FROM device WHERE id = ?", id), &d)
+	err := scanDevice(r.db, tx.QueryRow(ctx, selectDevices+" WHERE id = ?", id), &d)
 	if errors.Is(err, sql.ErrNoRows) {
 		return d, errNoDevice(id)
 	}
@@ -89,7 +93,7 @@ func (r *Registry) getModule(ctx context.Context, tx state.Tx, id iot.ID) (Modul
 
 // readDevice is getDevice outside a transaction.
 func readDevice(ctx context.Context, db state.DB, id string) (d Device, err error) {
-	err = scanDevice(db, getter{ctx, db, "SELECT " + deviceColumns + " FROM device WHERE id = ?", []any{id}}, &d)
+	err = scanDevice(db, getter{ctx, db, selectDevices + " WHERE id = ?", []any{id}}, &d)
 	if errors.Is(err, sql.ErrNoRows) {
 		return d, errNoDevice(id)
 	}
@@ -142,7 +146,7 @@ func deviceValues(d *Device) []any {
 	return []any{
 		d.ID, int64(d.Generation), d.ETag, int64(d.Status), d.StatusReason, nanos(d.StatusSince), int64(d.Proof),
 		blob(d.PrimaryKey), blob(d.SecondaryKey), null(d.PrimaryThumbprint), null(d.SecondaryThumbprint),
-		d.sum(iot.ID{Device: d.ID}, d.Generation, d.Status), flag(d.Edge), d.Scope, strings.Join(d.ParentScopes, " "), flag(d.Connected), nanos(d.Since), nanos(d.Last),
+		d.sum(iot.ID{Device: d.ID}, d.Generation, d.Status), flag(d.Edge), d.Scope, strings.Join(d.ParentScopes, " "),
 	}
 }
 
@@ -156,7 +160,7 @@ func moduleValues(m *Module) []any {
 
 // insertDevice answers false when the id is taken.
 func insertDevice(ctx context.Context, tx state.Tx, d *Device) (bool, error) {
-	n, err := tx.Exec(ctx, "INSERT INTO device ("+deviceColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+	n, err := tx.Exec(ctx, "INSERT INTO device ("+deviceColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
 		deviceValues(d)...)
 	return n == 1, err
 }

@@ -171,23 +171,34 @@ func (q *queries) failed(ctx context.Context, err error) error {
 	return stored(err)
 }
 
-// tables names what is read, and its key. Inside out, the rows of twins come
-// first and identities without one are left out.
-func (p *plan) tables(joined, inside bool) (from string) {
+// tables names what is read: identities with their twins and, of devices, the
+// connection states that the registry keeps apart. Where a row of one of these
+// is needed anyhow it comes first, and identities without one are left out.
+func (p *plan) tables(twins, seen bool) (from string) {
 	module := p.query.From == twinql.Modules
 	switch {
-	case !joined && module:
-		return "module d"
-	case !joined:
-		return "device d"
-	case inside && module:
+	case module && p.filter.Twin:
 		return "twin t JOIN module d ON d.device = t.device AND d.id = t.module AND d.generation = t.generation"
-	case inside:
-		return "twin t JOIN device d ON d.id = t.device AND d.generation = t.generation AND t.module = ''"
-	case module:
+	case module && twins:
 		return "module d LEFT JOIN twin t ON t.device = d.device AND t.module = d.id AND t.generation = d.generation"
+	case module:
+		return "module d"
 	}
-	return "device d LEFT JOIN twin t ON t.device = d.id AND t.module = '' AND t.generation = d.generation"
+	switch {
+	case p.filter.Twin:
+		from = "twin t JOIN device d ON d.id = t.device AND d.generation = t.generation AND t.module = ''"
+	case p.filter.Seen:
+		from = "seen s JOIN device d ON d.id = s.device"
+	default:
+		from = "device d"
+	}
+	if twins && !p.filter.Twin {
+		from += " LEFT JOIN twin t ON t.device = d.id AND t.module = '' AND t.generation = d.generation"
+	}
+	if seen && (p.filter.Twin || !p.filter.Seen) {
+		from += " LEFT JOIN seen s ON s.device = d.id"
+	}
+	return from
 }
 
 // key names the columns that rows are ordered by.
@@ -203,8 +214,12 @@ func (p *plan) key() (columns, place string, args []any) {
 		}
 		return table + "device, " + table + second, "(" + table + "device, " + table + second + ") > (?, ?)", []any{p.place.after.Device, p.place.after.Module}
 	}
-	if p.filter.Twin {
-		return "t.device", "t.device > ?", []any{p.place.after.Device}
+	column := "d.id"
+	switch {
+	case p.filter.Twin:
+		column = "t.device"
+	case p.filter.Seen:
+		column = "s.device"
 	}
-	return "d.id", "d.id > ?", []any{p.place.after.Device}
+	return column, column + " > ?", []any{p.place.after.Device}
 }

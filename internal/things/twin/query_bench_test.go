@@ -55,8 +55,11 @@ func fillTwins(b *testing.B, db state.DB, n int) {
 		err := db.Write(b.Context(), func(tx state.Tx) error {
 			for i := from; i < min(n, from+batch); i++ {
 				id := fmt.Sprintf("device-%07d", i)
-				if _, err := tx.Exec(b.Context(), `INSERT INTO device (id, generation, etag, status, status_at, auth, sum, edge, scope, parents, connected, connected_at, active_at)
-					VALUES (?, 1, 'e', 0, 0, 0, 0, 0, '', '', ?, 0, 0)`, id, max(0, 1-i%50)); err != nil {
+				if _, err := tx.Exec(b.Context(), `INSERT INTO device (id, generation, etag, status, status_at, auth, sum, edge, scope, parents)
+					VALUES (?, 1, 'e', 0, 0, 0, 0, 0, '', '')`, id); err != nil {
+					return err
+				}
+				if _, err := tx.Exec(b.Context(), "INSERT INTO seen (device, connected, connected_at, active_at) VALUES (?, ?, 0, 0)", id, max(0, 1-i%50)); err != nil {
 					return err
 				}
 				rec := fresh(1)

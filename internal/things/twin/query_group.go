@@ -327,8 +327,10 @@ func (p *plan) groupSQL() (s groupSQL, ok bool) {
 	s.columns = len(p.query.Columns)
 	s.args = append(s.args, p.filter.Args...)
 	selected := strings.Join(list, ", ")
-	joined := strings.Contains(selected, "t.") || strings.Contains(p.filter.SQL, "t.")
-	s.query = "SELECT " + selected + " FROM " + p.tables(joined, p.filter.Twin) + " WHERE " + p.filter.SQL
+	read := func(table string) bool {
+		return strings.Contains(selected, table) || strings.Contains(p.filter.SQL, table)
+	}
+	s.query = "SELECT " + selected + " FROM " + p.tables(read("t."), read("s.")) + " WHERE " + p.filter.SQL
 	if by != nil {
 		s.query += " GROUP BY " + strings.Join(by, ", ")
 	}

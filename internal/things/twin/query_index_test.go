@@ -143,6 +143,39 @@ func TestIndexesAreUsed(t *testing.T) {
 	})
 }
 
+// TestConnectedIsFound shows that the few devices that are connected are found
+// without reading the others, also when one has never connected.
+func TestConnectedIsFound(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		r, err := openIndexed(t, db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{
+			"SELECT * FROM devices WHERE connectionState = 'Connected'",
+			"SELECT deviceId FROM devices WHERE NOT connectionState != 'Connected' AND status = 'enabled'",
+			"SELECT COUNT() AS n FROM devices WHERE connectionState IN ['Connected']",
+		} {
+			plan := explain(t, r, text)
+			if !strings.Contains(plan, "seen_connected") {
+				t.Errorf("%s is read as\n%s", text, plan)
+			}
+			if strings.Contains(plan, "TEMP B-TREE") || strings.Contains(plan, "Sort") {
+				t.Errorf("%s is sorted:\n%s", text, plan)
+			}
+		}
+		for _, text := range []string{
+			"SELECT * FROM devices WHERE connectionState = 'Disconnected'",
+			"SELECT * FROM devices WHERE connectionState = 'Connected' OR status = 'disabled'",
+			"SELECT * FROM devices.modules WHERE connectionState = 'Connected'",
+		} {
+			if plan := explain(t, r, text); strings.Contains(plan, "seen_connected") {
+				t.Errorf("%s is read as\n%s", text, plan)
+			}
+		}
+	})
+}
+
 func TestIndexesRefused(t *testing.T) {
 	db := statetest.SQLite(t)
 	for path, want := range map[string]string{

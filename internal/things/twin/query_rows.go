@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	deviceColumns = "d.id, '', d.generation, d.etag, d.status, d.status_reason, d.status_at, d.auth, d.thumb1, d.thumb2, d.edge, d.scope, d.parents, d.connected, d.active_at"
+	deviceColumns = "d.id, '', d.generation, d.etag, d.status, d.status_reason, d.status_at, d.auth, d.thumb1, d.thumb2, d.edge, d.scope, d.parents, COALESCE(s.connected, 0), COALESCE(s.active_at, 0)"
 	moduleColumns = "d.device, d.id, d.generation, d.etag, 0, NULL, 0, d.auth, d.thumb1, d.thumb2, 0, '', '', d.connected, d.active_at"
 )
 
@@ -130,7 +130,7 @@ func (p *plan) rowsSQL(n int) (query string, args []any) {
 		columns = moduleColumns
 	}
 	key, after, args := p.key()
-	query = "SELECT " + columns + ", " + twinColumns + " FROM " + p.tables(true, p.filter.Twin) +
+	query = "SELECT " + columns + ", " + twinColumns + " FROM " + p.tables(true, true) +
 		" WHERE " + after + " AND " + p.filter.SQL + " ORDER BY " + key + " LIMIT ?"
 	return query, append(append(args, p.filter.Args...), n)
 }

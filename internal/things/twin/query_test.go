@@ -76,9 +76,14 @@ func (f *fleet) device(i *twin.Identity) {
 				VALUES (?, ?, 1, ?, '', ?, ?, ?, 0, ?, 0, ?)`, i.ID.Device, i.ID.Module, i.ETag, auth, text(i.PrimaryThumbprint), text(i.SecondaryThumbprint), flag[i.Connected], nanos(i.LastActivity))
 			return err
 		}
-		_, err := tx.Exec(f.tb.Context(), `INSERT INTO device (id, generation, etag, status, status_reason, status_at, auth, thumb1, thumb2, sum, edge, scope, parents, connected, connected_at, active_at)
-			VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, 0, ?)`, i.ID.Device, i.ETag, flag[i.Disabled], i.StatusReason, nanos(i.StatusSince), auth,
-			text(i.PrimaryThumbprint), text(i.SecondaryThumbprint), flag[i.Edge], i.Scope, strings.Join(i.ParentScopes, " "), flag[i.Connected], nanos(i.LastActivity))
+		_, err := tx.Exec(f.tb.Context(), `INSERT INTO device (id, generation, etag, status, status_reason, status_at, auth, thumb1, thumb2, sum, edge, scope, parents)
+			VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)`, i.ID.Device, i.ETag, flag[i.Disabled], i.StatusReason, nanos(i.StatusSince), auth,
+			text(i.PrimaryThumbprint), text(i.SecondaryThumbprint), flag[i.Edge], i.Scope, strings.Join(i.ParentScopes, " "))
+		if err != nil || (!i.Connected && i.LastActivity.IsZero()) {
+			return err // never connected
+		}
+		_, err = tx.Exec(f.tb.Context(), "INSERT INTO seen (device, connected, connected_at, active_at) VALUES (?, ?, 0, ?)",
+			i.ID.Device, flag[i.Connected], nanos(i.LastActivity))
 		return err
 	})
 	if err != nil {

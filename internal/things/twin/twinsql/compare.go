@@ -2,6 +2,7 @@ package twinsql
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (c *Compiler) compare(f field, op twinql.Op, v twinql.Value) frag {
 				codes = append(codes, strconv.Itoa(code))
 			}
 		}
-		return oneOf(f.sql, codes, len(f.words))
+		return oneOf(f, codes, len(f.words))
 	case boolean:
 		var codes []string
 		for code, b := range [...]bool{false, true} {
@@ -62,7 +63,7 @@ func (c *Compiler) compare(f field, op twinql.Op, v twinql.Value) frag {
 				codes = append(codes, strconv.Itoa(code))
 			}
 		}
-		return oneOf(f.sql, codes, 2)
+		return oneOf(f, codes, 2)
 	case instant:
 		if v.Kind != twinql.Text {
 			return nothing()
@@ -88,18 +89,23 @@ func (c *Compiler) compare(f field, op twinql.Op, v twinql.Value) frag {
 	return exactly(c.collated(f.sql, op)+" "+sqlOps[op]+" "+c.textParam(), v.Text)
 }
 
-// oneOf tests a column that holds one of n codes. The codes stand in the text,
-// where partial indexes can be seen to cover them.
-func oneOf(column string, codes []string, n int) frag {
+// oneOf tests a field that holds one of n codes. The codes stand in the text,
+// where partial indexes can be seen to cover them; so does a bare column, when
+// a row that is not there is none of those that are looked for.
+func oneOf(f field, codes []string, n int) frag {
+	column, seen := f.sql, false
+	if f.bare != "" && !slices.Contains(codes, "0") {
+		column, seen = f.bare, true
+	}
 	switch len(codes) {
 	case 0:
 		return nothing()
 	case n:
 		return always()
 	case 1:
-		return exactly(column + " = " + codes[0])
+		return frag{sql: column + " = " + codes[0], exact: true, seen: seen}
 	}
-	return exactly(column + " IN (" + strings.Join(codes, ", ") + ")")
+	return frag{sql: column + " IN (" + strings.Join(codes, ", ") + ")", exact: true, seen: seen}
 }
 
 // compareInstant compares times as the texts that documents show. Texts of
@@ -498,7 +504,7 @@ func (c *Compiler) search(f field, fn *twinql.Function, v twinql.Value, want boo
 				codes = append(codes, strconv.Itoa(code))
 			}
 		}
-		return oneOf(f.sql, codes, len(f.words)), true
+		return oneOf(f, codes, len(f.words)), true
 	case number, boolean:
 		return nothing(), true
 	case document:

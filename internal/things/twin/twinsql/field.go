@@ -30,6 +30,7 @@ type field struct {
 	sql   string        // column or expression; of a document the column
 	value twinql.Value  // of a constant
 	words []string      // of an enumeration
+	bare  string        // of an enumeration: sql without the code 0 for rows that are not there
 	steps []twinql.Step // of a document, at least one
 	index string        // of a document: the expression that is indexed for texts
 }
@@ -86,9 +87,15 @@ func (c *Compiler) field(p *twinql.Path) field {
 		}
 		return leaf(field{kind: instant, sql: "d.status_at"})
 	case "connectionState":
-		return leaf(field{kind: enumerated, sql: "d.connected", words: connection})
+		if module {
+			return leaf(field{kind: enumerated, sql: "d.connected", words: connection})
+		}
+		return leaf(field{kind: enumerated, sql: "COALESCE(s.connected, 0)", bare: "s.connected", words: connection})
 	case "lastActivityTime":
-		return leaf(field{kind: instant, sql: "d.active_at"})
+		if module {
+			return leaf(field{kind: instant, sql: "d.active_at"})
+		}
+		return leaf(field{kind: instant, sql: "COALESCE(s.active_at, 0)"})
 	case "authenticationType":
 		return leaf(field{kind: enumerated, sql: "d.auth", words: authTypes})
 	case "deviceScope":

@@ -25,6 +25,8 @@ type Filter struct {
 	// Twin says that only things whose twin has a row can be selected, so
 	// that the tables may be joined inside out.
 	Twin bool
+	// Seen says the same of devices that have ever connected.
+	Seen bool
 }
 
 // Filter translates a condition; nil selects everything.
@@ -33,7 +35,7 @@ func (c *Compiler) Filter(e twinql.Expr) Filter {
 	if e != nil {
 		f = c.holds(e, true)
 	}
-	return Filter{SQL: f.sql, Args: f.args, Exact: f.exact, Twin: f.needs}
+	return Filter{SQL: f.sql, Args: f.args, Exact: f.exact, Twin: f.needs, Seen: f.seen}
 }
 
 // holds says in SQL when e is true, or with want false when it is false.

@@ -7,11 +7,12 @@ type frag struct {
 	args  []any
 	exact bool // false: it may be true when what it stands for is not
 	needs bool // it is not true of a twin that has no row
+	seen  bool // it is not true of a device that has never connected
 }
 
 func always() frag { return frag{sql: yes, exact: true} }
 
-func nothing() frag { return frag{sql: no, exact: true, needs: true} }
+func nothing() frag { return frag{sql: no, exact: true, needs: true, seen: true} }
 
 // maybe stands for what SQL cannot say.
 func maybe() frag { return frag{sql: yes} }
@@ -31,12 +32,12 @@ func exactlyIf(b bool) frag {
 }
 
 func all(list []frag) frag {
-	kept, exact, needs := list[:0:0], true, false
+	kept, exact, needs, seen := list[:0:0], true, false, false
 	for _, f := range list {
 		if f.sql == no {
 			return nothing()
 		}
-		exact, needs = exact && f.exact, needs || f.needs
+		exact, needs, seen = exact && f.exact, needs || f.needs, seen || f.seen
 		if f.sql != yes {
 			kept = append(kept, f)
 		}
@@ -45,12 +46,12 @@ func all(list []frag) frag {
 	if len(kept) > 0 {
 		f = join(kept, " AND ")
 	}
-	f.exact, f.needs = exact, needs
+	f.exact, f.needs, f.seen = exact, needs, seen
 	return f
 }
 
 func anyOf(list []frag) frag {
-	kept, exact, needs, loose := list[:0:0], true, true, false
+	kept, exact, needs, seen, loose := list[:0:0], true, true, true, false
 	for _, f := range list {
 		switch f.sql {
 		case no:
@@ -62,7 +63,7 @@ func anyOf(list []frag) frag {
 			loose = true
 		}
 		kept = append(kept, f)
-		exact, needs = exact && f.exact, needs && f.needs
+		exact, needs, seen = exact && f.exact, needs && f.needs, seen && f.seen
 	}
 	if loose {
 		return maybe()
@@ -71,7 +72,7 @@ func anyOf(list []frag) frag {
 		return nothing()
 	}
 	f := join(kept, " OR ")
-	f.exact, f.needs = exact, needs
+	f.exact, f.needs, f.seen = exact, needs, seen
 	return f
 }
 

@@ -16,11 +16,16 @@ CREATE TABLE device (
     sum           BIGINT NOT NULL,   -- CRC-32C of id, generation, status, auth, keys and thumbprints
     edge          SMALLINT NOT NULL, -- 1: an edge device
     scope         TEXT NOT NULL,     -- device scope; empty without one
-    parents       TEXT NOT NULL,     -- parent scopes, separated by blanks
-    connected     SMALLINT NOT NULL,
+    parents       TEXT NOT NULL      -- parent scopes, separated by blanks
+);
+-- Connection states of devices that have ever connected. They change at every
+-- connect: kept apart they are a few pages, not a page of the registry each.
+CREATE TABLE seen (
+    device        TEXT NOT NULL PRIMARY KEY,
+    connected     SMALLINT NOT NULL, -- 1: connected
     connected_at  BIGINT NOT NULL,   -- last change of connected
     active_at     BIGINT NOT NULL    -- last activity
-);
+) WITHOUT ROWID;
 CREATE TABLE module (
     device        TEXT NOT NULL,
     id            TEXT NOT NULL,
@@ -49,4 +54,4 @@ CREATE TABLE authority (
 ) WITHOUT ROWID;
 -- Few devices are disabled; all are counted along the smallest tree.
 CREATE INDEX device_disabled ON device (status) WHERE status = 1;
-CREATE INDEX device_connected ON device (connected) WHERE connected = 1;
+CREATE INDEX seen_connected ON seen (device) WHERE connected = 1;
