@@ -17,8 +17,9 @@ import (
 
 // Config is everything that can be set. One name serves three places: a key in
 // the YAML file, a flag (--host-name) and a variable (DUNLIN_HOST_NAME); a
-// flag wins over a variable and a variable over the file. The tags other than
-// yaml are read by the command line.
+// flag wins over a variable and a variable over the file. What stands in a
+// section of the file (hub.profile) has dashes elsewhere (--hub-profile). The
+// tags other than yaml are read by the command line.
 type Config struct {
 	// Data is the directory that holds everything the instance keeps.
 	Data string `yaml:"data" kong:"-"`
@@ -46,10 +47,14 @@ type Config struct {
 	NATS     string   `yaml:"nats" name:"nats" placeholder:"URL" group:"Engines" help:"NATS cluster with JetStream for the event log instead of the embedded one: nats://host:4222, or file:PATH or env:NAME."`
 	Roles    []string `yaml:"roles" name:"roles" default:"gateway,api" placeholder:"ROLE,..." group:"Engines" help:"What this process does (${default}): gateway serves devices, api serves applications."`
 
+	Hub HubSettings `yaml:"hub" embed:"" prefix:"hub-" group:"Hub"`
+
 	MaxConnections int `yaml:"max-connections" name:"max-connections" default:"0" placeholder:"N" group:"Limits" help:"Open device connections, 0 for as many as the system lets through (${default})."`
 
 	LogFormat string `yaml:"log-format" name:"log-format" default:"text" placeholder:"text|json" group:"Logging" help:"Form of the log on standard error (${default})."`
 	LogLevel  string `yaml:"log-level" name:"log-level" default:"info" placeholder:"LEVEL" group:"Logging" help:"debug, info, warn or error (${default})."`
+
+	lines map[string]string // where the file sets a key: file and line
 }
 
 // The roles that exist.
@@ -65,14 +70,12 @@ const off = "off"
 // Default gives the configuration of an empty command line. Data is not set.
 func Default() Config {
 	var c Config
-	v := reflect.ValueOf(&c).Elem()
-	for i := range v.NumField() {
-		text, ok := v.Type().Field(i).Tag.Lookup("default")
-		if !ok {
+	for _, f := range c.fields() {
+		if f.text == "" {
 			continue
 		}
-		if err := setField(v.Field(i), text); err != nil {
-			panic("app: default of " + v.Type().Field(i).Name + ": " + err.Error()) // a mistake in this file
+		if err := setField(f.value, f.text); err != nil {
+			panic("app: default of " + f.key + ": " + err.Error()) // a mistake in this file
 		}
 	}
 	return c
@@ -81,6 +84,11 @@ func Default() Config {
 // setField reads the text of a flag into a field.
 func setField(field reflect.Value, text string) error {
 	node := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
+	if d, long := field.Addr().Interface().(*time.Duration); long {
+		var err error
+		*d, err = time.ParseDuration(text)
+		return err
+	}
 	if field.Kind() == reflect.Slice {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for item := range strings.SplitSeq(text, ",") {
@@ -91,22 +99,53 @@ func setField(field reflect.Value, text string) error {
 	return node.Decode(field.Addr().Interface())
 }
 
-// fields maps the key of each setting to its field.
-func (c *Config) fields() map[string]reflect.Value {
-	v := reflect.ValueOf(c).Elem()
-	m := make(map[string]reflect.Value, v.NumField())
+// field is one setting.
+type field struct {
+	key   string // sections before it, joined by dots: hub.limits.calls
+	text  string // the default, as a flag would be written
+	value reflect.Value
+}
+
+// flag is the name of the setting on the command line.
+func (f *field) flag() string { return flagName(f.key) }
+
+func flagName(key string) string { return strings.ReplaceAll(key, ".", "-") }
+
+// fields lists the settings in their order.
+func (c *Config) fields() []field { return fieldsOf(nil, "", reflect.ValueOf(c).Elem()) }
+
+func fieldsOf(dst []field, section string, v reflect.Value) []field {
 	for i := range v.NumField() {
-		m[v.Type().Field(i).Tag.Get("yaml")] = v.Field(i)
+		t := v.Type().Field(i)
+		key, set := t.Tag.Lookup("yaml")
+		switch {
+		case !set:
+		case t.Type.Kind() == reflect.Struct:
+			dst = fieldsOf(dst, section+key+".", v.Field(i))
+		default:
+			dst = append(dst, field{section + key, t.Tag.Get("default"), v.Field(i)})
+		}
 	}
-	return m
+	return dst
+}
+
+// Flags lists the names of all settings as flags spell them.
+func Flags() []string {
+	var c Config
+	var names []string
+	for _, f := range c.fields() {
+		names = append(names, f.flag())
+	}
+	return names
 }
 
 // Validate reports every setting that cannot be meant.
 func (c *Config) Validate() error {
 	var errs []error
 	bad := func(key, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+		errs = append(errs, fmt.Errorf("%s%s: %s", c.lines[key], key, fmt.Sprintf(format, args...)))
 	}
+	c.Hub.check(bad)
 	if c.Data == "" {
 		bad("data", "no data directory: give one with --data DIR or DUNLIN_DATA")
 	}

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dunlin/internal/things/command"
+	"dunlin/internal/things/twin"
 )
 
 func wantError(t *testing.T, err error, words ...string) {
@@ -35,8 +38,19 @@ func TestDefaultIsValid(t *testing.T) {
 
 // The key in the file, the flag and the variable must be one name.
 func TestOneNamePerSetting(t *testing.T) {
-	for f := range reflect.TypeFor[Config]().Fields() {
-		if f.Tag.Get("kong") == "-" {
+	oneName(t, reflect.TypeFor[Config]())
+}
+
+func oneName(t *testing.T, of reflect.Type) {
+	for f := range of.Fields() {
+		if f.Tag.Get("kong") == "-" || !f.IsExported() {
+			continue
+		}
+		if f.Type.Kind() == reflect.Struct {
+			if f.Tag.Get("prefix") != f.Tag.Get("yaml")+"-" {
+				t.Errorf("section %s: yaml %q, prefix %q", f.Name, f.Tag.Get("yaml"), f.Tag.Get("prefix"))
+			}
+			oneName(t, f.Type)
 			continue
 		}
 		if name := f.Tag.Get("yaml"); name == "" || name != f.Tag.Get("name") || f.Tag.Get("help") == "" {
@@ -54,7 +68,12 @@ roles: gateway,api
 partitions: 8
 retention-age: 24h
 retention-bytes: 20GiB
-commit-gap: 0s
+commit-gap: 0
+hub:
+  profile: open
+  indexes: [tags.site, properties.reported.fw]
+  limits:
+    queue-depth: 70
 `
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
@@ -65,12 +84,13 @@ commit-gap: 0s
 	}
 	want := map[string]string{
 		"host-name": "hub.example.test", "host-aliases": "a.test,10.0.0.1", "roles": "gateway,api", "partitions": "8",
-		"retention-age": "24h", "retention-bytes": "20GiB", "commit-gap": "0s",
+		"retention-age": "24h", "retention-bytes": "20GiB", "commit-gap": "0",
+		"hub-profile": "open", "hub-indexes": "tags.site,properties.reported.fw", "hub-limits-queue-depth": "70",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
 	}
-	if empty, err := parseFile("f", []byte("# nothing\n")); err != nil || len(empty) != 0 {
+	if empty, err := parseFile("f", []byte("# nothing\nhub:\n")); err != nil || len(empty.values) != 0 {
 		t.Errorf("a file without settings: %v, %v", empty, err)
 	}
 }
@@ -89,6 +109,10 @@ func TestFileErrorsNameFileAndLine(t *testing.T) {
 		{"not a duration", "retention-age: soon\n", []string{"d.yaml:1:", "a duration"}},
 		{"not a size", "retention-bytes: big\n", []string{"d.yaml:1:", "a size"}},
 		{"nested", "mqtt-addr:\n  port: 1\n", []string{"d.yaml:1:", "one value"}},
+		{"section as a value", "hub: open\n", []string{"d.yaml:1:", "key: value"}},
+		{"unknown key of a section", "hub:\n  profile: open\n  limits:\n    queuedepth: 3\n", []string{"d.yaml:4:", `"hub.limits.queuedepth"`, `did you mean "hub.limits.queue-depth"`}},
+		{"section twice", "hub:\n  profile: open\nhub:\n  profile: open\n", []string{"d.yaml:3:", "line 1"}},
+		{"not a size in a section", "hub:\n  limits:\n    twin-tags: big\n", []string{"d.yaml:3:", "hub.limits.twin-tags", "a size"}},
 		{"a list", "- a\n- b\n", []string{"d.yaml:1:", "key: value"}},
 		{"not YAML", "a: [\n", []string{"d.yaml", "line 1"}},
 	}
@@ -122,6 +146,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"long gap", func(c *Config) { c.CommitGap = time.Minute }, []string{"commit-gap"}},
 		{"unknown log format", func(c *Config) { c.LogFormat = "xml" }, []string{"log-format"}},
 		{"unknown log level", func(c *Config) { c.LogLevel = "loud" }, []string{"log-level"}},
+		{"unknown profile", func(c *Config) { c.Hub.Profile = "wide" }, []string{"hub.profile", "strict or open"}},
+		{"limits of the strict profile", func(c *Config) { c.Hub.Limits.QueueDepth = 60 }, []string{"hub.limits.queue-depth", "hub.profile"}},
+		{"limit out of range", func(c *Config) { c.Hub.Profile, c.Hub.Limits.TwinTags = "open", 2<<20 }, []string{"hub.limits.twin-tags", "1.0 MiB"}},
+		{"long life of messages", func(c *Config) { c.Hub.C2D.TTL = 49 * time.Hour }, []string{"hub.c2d.ttl", "48h"}},
+		{"no delivery", func(c *Config) { c.Hub.C2D.MaxDelivery = 0 }, []string{"hub.c2d.max-delivery-count", "1 to 100"}},
+		{"index over nothing", func(c *Config) { c.Hub.Indexes = []string{"tags.a = 1"} }, []string{"hub.indexes", "tags.site"}},
+		{"index over an identity", func(c *Config) { c.Hub.Indexes = []string{"deviceId"} }, []string{"hub.indexes"}},
 		{"two mistakes", func(c *Config) { c.LogLevel, c.Partitions = "loud", 0 }, []string{"log-level", "partitions"}},
 	}
 	for _, tt := range tests {
@@ -177,5 +208,52 @@ func TestBytes(t *testing.T) {
 		if got := b.String(); got != want {
 			t.Errorf("%d: %s", int64(b), got)
 		}
+	}
+}
+
+// TestValidateNamesLines shows that what is wrong in a file is found there.
+func TestValidateNamesLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d.yaml")
+	if err := os.WriteFile(path, []byte("partitions: 77\nhub:\n  limits:\n    calls: 5\n    twin-depth: 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	c.Data, c.Partitions, c.Hub.Limits.Calls, c.Hub.Limits.TwinDepth = t.TempDir(), 77, 5, 9
+	if err := c.Locate(path); err != nil {
+		t.Fatal(err)
+	}
+	err := c.Validate()
+	wantError(t, err, path+":1: partitions", path+":4: hub.limits.calls", "hub.limits.twin-depth")
+	if strings.Contains(err.Error(), path+":5") {
+		t.Errorf("%v blames the file for what was set elsewhere", err)
+	}
+}
+
+func TestProfiles(t *testing.T) {
+	c := Default()
+	if have := c.Hub.twins(); have != twin.StrictLimits() {
+		t.Errorf("strict: %+v", have)
+	}
+	if have := c.Hub.commands(); have != command.StrictLimits() {
+		t.Errorf("strict: %+v", have)
+	}
+	c.Hub.Profile = profileOpen
+	if have := c.Hub.twins(); have != twin.OpenLimits() {
+		t.Errorf("open: %+v", have)
+	}
+	if have := c.Hub.commands(); have != command.OpenLimits() {
+		t.Errorf("open: %+v", have)
+	}
+	c.Hub.Limits = HubLimits{
+		TwinTags: 1, TwinDesired: 2, TwinReported: 3, TwinDepth: 4, TwinKey: 5, TwinText: 6, Method: 7, Calls: 8, QueueDepth: 9, C2DMessage: 10, C2DExpiry: 11,
+	}
+	c.Hub.C2D = HubMessages{TTL: 12, MaxDelivery: 13, FeedbackTTL: 14, FeedbackLock: 15, FeedbackDelivery: 16}
+	tw, cm := c.Hub.twins(), c.Hub.commands()
+	if tw.Tags != 1 || tw.Desired != 2 || tw.Reported != 3 || tw.Depth != 4 || tw.Key != 5 || tw.String != 6 {
+		t.Errorf("%+v", tw)
+	}
+	if cm.MethodPayload != 7 || cm.CallsPerDevice != 8 || cm.Depth != 9 || cm.MessageBytes != 10 || cm.MaxTTL != 11 ||
+		cm.TTL != 12 || cm.MaxDelivery != 13 || cm.FeedbackTTL != 14 || cm.FeedbackLock != 15 || cm.FeedbackMaxDelivery != 16 {
+		t.Errorf("%+v", cm)
 	}
 }

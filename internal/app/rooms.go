@@ -42,14 +42,14 @@ func (a *App) openRooms(ctx context.Context) error {
 	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})
 	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
 	if r.twins, err = twin.Open(ctx, twin.Deps{
-		DB: a.state, Deliver: r.presence.Deliver, Limits: twin.StrictLimits(),
+		DB: a.state, Deliver: r.presence.Deliver, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes,
 		Logger: a.room("twin"), Registerer: a.registry,
 	}); err != nil {
 		return err
 	}
 	a.closers = append(a.closers, r.twins.Close)
 	if r.commands, err = command.Open(ctx, command.Deps{
-		DB: a.state, Deliver: r.presence.Deliver, Connected: r.presence.Has, Limits: command.StrictLimits(),
+		DB: a.state, Deliver: r.presence.Deliver, Connected: r.presence.Has, Limits: a.cfg.Hub.commands(),
 		Logger: a.room("command"), Registerer: a.registry,
 	}); err != nil {
 		return err

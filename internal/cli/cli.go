@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -160,8 +159,8 @@ func commandWords(c *kong.Context) string {
 // flag and environment use one name.
 func nameVariables(k *kong.Kong) error {
 	settings := map[string]bool{"config": true}
-	for f := range reflect.TypeFor[app.Config]().Fields() {
-		settings[f.Tag.Get("yaml")] = true
+	for _, name := range app.Flags() {
+		settings[name] = true
 	}
 	return kong.Visit(k.Model, func(v kong.Visitable, next kong.Next) error {
 		if f, ok := v.(*kong.Flag); ok && settings[f.Name] && len(f.Envs) == 0 {

@@ -23,6 +23,11 @@ type serveFlags struct {
 func (f *serveFlags) settings(s *session) (app.Config, error) {
 	cfg := f.Settings
 	cfg.Data = s.Data
+	if f.File != "" {
+		if err := cfg.Locate(string(f.File)); err != nil {
+			return cfg, err
+		}
+	}
 	return cfg, s.checkVariables()
 }
 

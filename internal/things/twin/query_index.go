@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -36,6 +37,19 @@ const indexPrefix = "twin_by_"
 
 // maxIndexes bounds what every change of a twin has to keep up.
 const maxIndexes = 20
+
+// CheckIndexes says what is wrong with a declaration of Deps.Indexes, nil when
+// nothing is.
+func CheckIndexes(paths []string) *iot.Error {
+	_, err := readIndexes(state.SQLite, paths)
+	if e, ok := errors.AsType[*iot.Error](err); ok {
+		return e
+	}
+	if err != nil {
+		return iot.Errorf(iot.ArgumentInvalid, "%w", err)
+	}
+	return nil
+}
 
 // readIndexes understands declarations such as "tags.site".
 func readIndexes(d state.Dialect, paths []string) (indexes, error) {
