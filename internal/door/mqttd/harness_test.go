@@ -249,7 +249,7 @@ func (s *server) stored(t *testing.T, device string, n int) []record.Event {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var out []record.Event
-	part := ingest.Partition(device, s.log.Partitions())
+	part := eventlog.Partition(device, s.log.Partitions())
 	for r, err := range s.log.Read(ctx, part, eventlog.ReadOptions{Follow: n > 0}) {
 		if err != nil {
 			t.Fatalf("%d messages stored, want %d: %v", len(out), n, err)

@@ -105,6 +105,10 @@ type Waiter interface {
 // ErrClosed is the answer of a log that has been closed.
 var ErrClosed = errors.New("eventlog: closed")
 
+// ErrTooLarge is in the chain of the error that settles a record which is
+// longer than the log can ever take.
+var ErrTooLarge = errors.New("eventlog: record is too large")
+
 // DamageError reports stored records that cannot be read back. What the log
 // could not read is skipped by a reader that goes on.
 type DamageError struct {

@@ -50,19 +50,6 @@ func New(d Deps) *Room {
 	return r
 }
 
-// Partition gives the partition of a device, a stable function of its id;
-// modules follow their device.
-func Partition(device string, partitions int) int {
-	h := uint64(14695981039346656037) // FNV-1a, then a finalizer: its low bits alone mix badly
-	for i := range len(device) {
-		h = (h ^ uint64(device[i])) * 1099511628211
-	}
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	return int(h % uint64(partitions))
-}
-
 // Source appends for one connection. Send may not be called concurrently.
 type Source struct {
 	room     *Room
@@ -74,7 +61,7 @@ type Source struct {
 func (r *Room) Source(o iot.Origin, w eventlog.Waiter) Source {
 	return Source{
 		room:     r,
-		producer: r.log.Producer(Partition(o.ID.Device, r.log.Partitions()), w),
+		producer: r.log.Producer(eventlog.Partition(o.ID.Device, r.log.Partitions()), w),
 		origin:   record.AppendOrigin(nil, o),
 	}
 }

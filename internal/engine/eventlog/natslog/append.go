@@ -92,7 +92,7 @@ func (p *producer) Append(now int64, recs [][]byte) bool {
 	for _, rec := range recs {
 		need := len(rec) + 2*binary.MaxVarintLen64
 		if need+a.overhead() > a.maxBatch {
-			a.refs = append(a.refs, ref{p, 1, fmt.Errorf("eventlog: record of %d bytes is longer than a commit may be (%d bytes)", len(rec), a.maxBatch-a.overhead())})
+			a.refs = append(a.refs, ref{p, 1, fmt.Errorf("%w: it has %d bytes, a commit at most %d", eventlog.ErrTooLarge, len(rec), a.maxBatch-a.overhead())})
 			p.round = 0
 			continue
 		}

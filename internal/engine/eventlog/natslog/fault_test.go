@@ -247,7 +247,7 @@ func TestTooLarge(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if _, failed, err := w.Settled(); failed != 2 || !strings.Contains(err.Error(), "longer than a commit") {
+	if _, failed, err := w.Settled(); failed != 2 || !errors.Is(err, eventlog.ErrTooLarge) {
 		t.Fatalf("%d failed: %v", failed, err)
 	}
 	if res := readAll(t, l); len(res.seen) != 2 {

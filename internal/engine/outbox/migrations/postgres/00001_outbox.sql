@@ -1,0 +1,21 @@
+-- +goose Up
+CREATE TABLE outbox (
+    id   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- for one device in the order of its commits
+    body BYTEA NOT NULL                                   -- the events of one transaction, see docs/formats/outbox.md
+);
+-- Packed events do not compress well enough to pay for the time.
+ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
+-- Rows that cannot be relayed, for people to look at.
+CREATE TABLE outbox_aside (
+    id     BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    body   BYTEA NOT NULL,
+    reason TEXT NOT NULL,
+    at     BIGINT NOT NULL                                -- Unix nanoseconds
+);
+-- The node that relays. Times are those of the database server.
+CREATE TABLE outbox_relay (
+    one    BIGINT NOT NULL PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until  TIMESTAMPTZ NOT NULL
+);
+INSERT INTO outbox_relay (one, holder, until) VALUES (1, '', '-infinity');
