@@ -7,6 +7,7 @@ import (
 
 	"dunlin/internal/api/iothub"
 	"dunlin/internal/door/mqttd"
+	"dunlin/internal/engine/outbox"
 	"dunlin/internal/hub"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/ingest"
@@ -19,6 +20,7 @@ import (
 // rooms are the parts between the engines and the doors.
 type rooms struct {
 	policies *access.Policies
+	outbox   *outbox.Box
 	registry *registry.Registry
 	presence *presence.Room
 	ingest   *ingest.Room
@@ -34,6 +36,11 @@ func (a *App) openRooms(ctx context.Context) error {
 	r := &a.rooms
 	hosts := access.NewHosts(append([]string{a.cfg.HostName}, a.cfg.HostAliases...)...)
 	if r.policies, err = access.Open(ctx, a.state, hosts); err != nil {
+		return err
+	}
+	if r.outbox, err = outbox.Open(ctx, outbox.Deps{
+		DB: a.state, Log: a.log, Hub: a.cfg.HubName, Logger: a.room("outbox"), Registerer: a.registry,
+	}); err != nil {
 		return err
 	}
 	if r.registry, err = registry.Open(ctx, registry.Deps{DB: a.state, Policies: r.policies, Logger: a.room("registry")}); err != nil {
@@ -96,6 +103,7 @@ func (r *rooms) saveActivity(ctx context.Context, list []presence.Activity) erro
 
 // start runs what the rooms do by themselves, until ctx ends.
 func (r *rooms) start(ctx context.Context, run func(name string, fn func() error)) {
+	run("outbox", func() error { return r.outbox.Run(ctx) })
 	run("presence", func() error { return r.presence.Run(ctx) })
 }
 
