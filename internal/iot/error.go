@@ -11,95 +11,123 @@ type Code int
 // The documented codes that this build answers. Doors translate them, each
 // once, to their protocol.
 const (
-	BadRequest               Code = 400000
-	InvalidProtocolVersion   Code = 400001
-	InvalidOperation         Code = 400003
-	ArgumentInvalid          Code = 400004
-	ArgumentNull             Code = 400005
-	IotHubFormatError        Code = 400006
-	DeviceDefinedTwice       Code = 400011
-	DeserializationError     Code = 400012
-	BulkOperationFailure     Code = 400013
-	ReplacedByNewConnection  Code = 400027
-	InvalidDeviceScope       Code = 400028
-	Unauthorized             Code = 401000
-	HubNotFound              Code = 401001
-	UnauthorizedAccess       Code = 401002
-	HubUnauthorized          Code = 401003
-	SystemModuleUnauthorized Code = 401100
-	Forbidden                Code = 403000
-	QueueDepthExceeded       Code = 403004
-	InvalidMessageExpiry     Code = 403009
-	OperationNotAvailable    Code = 403010
-	DeviceDisabled           Code = 403012
-	MethodsInFlightExceeded  Code = 403800
-	NotFound                 Code = 404000
-	DeviceNotFound           Code = 404001
-	ModuleNotFound           Code = 404010
-	DeviceNotOnline          Code = 404103
-	DeviceConnectionClosed   Code = 404104
-	MethodNotAllowed         Code = 405000
-	Conflict                 Code = 409000
-	DeviceAlreadyExists      Code = 409001
-	ModuleAlreadyExists      Code = 409301
-	PreconditionFailed       Code = 412001
-	MessageLockLost          Code = 412002
-	MessageTooLarge          Code = 413001
-	TooManyDevices           Code = 413002
-	TooManyModules           Code = 413003
-	UnsupportedMediaType     Code = 415101
-	Throttled                Code = 429001
-	ServerError              Code = 500001
-	BadDeviceResponse        Code = 502101
-	ServiceUnavailable       Code = 503001
-	ServerBusy               Code = 503005
-	GatewayTimeout           Code = 504101
+	BadRequest              Code = 400000
+	InvalidProtocolVersion  Code = 400001
+	InvalidOperation        Code = 400003
+	ArgumentInvalid         Code = 400004
+	ArgumentNull            Code = 400005
+	IotHubFormatError       Code = 400006
+	DeviceDefinedTwice      Code = 400011
+	DeserializationError    Code = 400012
+	BulkOperationFailure    Code = 400013
+	ReplacedByNewConnection Code = 400027
+	InvalidDeviceScope      Code = 400028
+
+	InvalidDigitalTwinJSONPatch Code = 400505
+	InvalidDigitalTwinPayload   Code = 400506
+	InvalidDigitalTwinPatch     Code = 400507
+	InvalidDigitalTwinPatchPath Code = 400508
+
+	InvalidConfigurationTarget  Code = 400401
+	InvalidConfigurationContent Code = 400402
+	ConfigurationContentFixed   Code = 400403
+	InvalidConfigurationMetrics Code = 400404
+	Unauthorized                Code = 401000
+	HubNotFound                 Code = 401001
+	UnauthorizedAccess          Code = 401002
+	HubUnauthorized             Code = 401003
+	SystemModuleUnauthorized    Code = 401100
+	Forbidden                   Code = 403000
+	QueueDepthExceeded          Code = 403004
+	InvalidMessageExpiry        Code = 403009
+	OperationNotAvailable       Code = 403010
+	DeviceDisabled              Code = 403012
+	MethodsInFlightExceeded     Code = 403800
+	NotFound                    Code = 404000
+	DeviceNotFound              Code = 404001
+	ModuleNotFound              Code = 404010
+	DeviceNotOnline             Code = 404103
+	DeviceConnectionClosed      Code = 404104
+	ConfigurationNotFound       Code = 404301
+	MethodNotAllowed            Code = 405000
+	Conflict                    Code = 409000
+	DeviceAlreadyExists         Code = 409001
+	ModuleAlreadyExists         Code = 409301
+	ConfigurationAlreadyExists  Code = 409401
+	ConfigurationBeingApplied   Code = 409402
+	PreconditionFailed          Code = 412001
+	MessageLockLost             Code = 412002
+	MessageTooLarge             Code = 413001
+	TooManyDevices              Code = 413002
+	TooManyModules              Code = 413003
+	TooManyConfigurations       Code = 413101
+	UnsupportedMediaType        Code = 415101
+	Throttled                   Code = 429001
+	ServerError                 Code = 500001
+	BadDeviceResponse           Code = 502101
+	ServiceUnavailable          Code = 503001
+	ServerBusy                  Code = 503005
+	GatewayTimeout              Code = 504101
 )
 
 var codeNames = map[Code]string{
-	BadRequest:               "GenericBadRequest",
-	InvalidProtocolVersion:   "InvalidProtocolVersion",
-	InvalidOperation:         "InvalidOperation",
-	ArgumentInvalid:          "ArgumentInvalid",
-	ArgumentNull:             "ArgumentNull",
-	IotHubFormatError:        "IotHubFormatError",
-	DeviceDefinedTwice:       "DeviceDefinedMultipleTimes",
-	DeserializationError:     "DeserializationError",
-	BulkOperationFailure:     "BulkRegistryOperationFailure",
-	ReplacedByNewConnection:  "ConnectionForcefullyClosedOnNewConnection",
-	InvalidDeviceScope:       "InvalidDeviceScope",
-	Unauthorized:             "GenericUnauthorized",
-	HubNotFound:              "IotHubNotFound",
-	UnauthorizedAccess:       "IotHubUnauthorizedAccess",
-	HubUnauthorized:          "IotHubUnauthorized",
-	SystemModuleUnauthorized: "SystemModuleModifyUnauthorizedAccess",
-	Forbidden:                "GenericForbidden",
-	QueueDepthExceeded:       "DeviceMaximumQueueDepthExceeded",
-	InvalidMessageExpiry:     "InvalidMessageExpiryTime",
-	OperationNotAvailable:    "OperationNotAvailableInCurrentTier",
-	DeviceDisabled:           "DeviceDisabled",
-	MethodsInFlightExceeded:  "DeviceMaximumInflightMethodExceeded",
-	NotFound:                 "GenericNotFound",
-	DeviceNotFound:           "DeviceNotFound",
-	ModuleNotFound:           "ModuleNotFound",
-	DeviceNotOnline:          "DeviceNotOnline",
-	DeviceConnectionClosed:   "DeviceConnectionClosedRemotely",
-	MethodNotAllowed:         "GenericMethodNotAllowed",
-	Conflict:                 "GenericConflict",
-	DeviceAlreadyExists:      "DeviceAlreadyExists",
-	ModuleAlreadyExists:      "ModuleAlreadyExistsOnDevice",
-	PreconditionFailed:       "PreconditionFailed",
-	MessageLockLost:          "DeviceMessageLockLost",
-	MessageTooLarge:          "MessageTooLarge",
-	TooManyDevices:           "TooManyDevices",
-	TooManyModules:           "TooManyModulesOnDevice",
-	UnsupportedMediaType:     "IncompatibleDataType",
-	Throttled:                "ThrottlingException",
-	ServerError:              "ServerError",
-	BadDeviceResponse:        "BadDeviceResponse",
-	ServiceUnavailable:       "ServiceUnavailable",
-	ServerBusy:               "ServerBusy",
-	GatewayTimeout:           "GatewayTimeout",
+	BadRequest:              "GenericBadRequest",
+	InvalidProtocolVersion:  "InvalidProtocolVersion",
+	InvalidOperation:        "InvalidOperation",
+	ArgumentInvalid:         "ArgumentInvalid",
+	ArgumentNull:            "ArgumentNull",
+	IotHubFormatError:       "IotHubFormatError",
+	DeviceDefinedTwice:      "DeviceDefinedMultipleTimes",
+	DeserializationError:    "DeserializationError",
+	BulkOperationFailure:    "BulkRegistryOperationFailure",
+	ReplacedByNewConnection: "ConnectionForcefullyClosedOnNewConnection",
+	InvalidDeviceScope:      "InvalidDeviceScope",
+
+	InvalidDigitalTwinJSONPatch: "InvalidDigitalTwinJsonPatch",
+	InvalidDigitalTwinPayload:   "InvalidDigitalTwinPayload",
+	InvalidDigitalTwinPatch:     "InvalidDigitalTwinPatch",
+	InvalidDigitalTwinPatchPath: "InvalidDigitalTwinPatchPath",
+
+	InvalidConfigurationTarget:  "InvalidConfigurationTargetCondition",
+	InvalidConfigurationContent: "InvalidConfigurationContent",
+	ConfigurationContentFixed:   "CannotModifyImmutableConfigurationContent",
+	InvalidConfigurationMetrics: "InvalidConfigurationCustomMetricsQuery",
+	Unauthorized:                "GenericUnauthorized",
+	HubNotFound:                 "IotHubNotFound",
+	UnauthorizedAccess:          "IotHubUnauthorizedAccess",
+	HubUnauthorized:             "IotHubUnauthorized",
+	SystemModuleUnauthorized:    "SystemModuleModifyUnauthorizedAccess",
+	Forbidden:                   "GenericForbidden",
+	QueueDepthExceeded:          "DeviceMaximumQueueDepthExceeded",
+	InvalidMessageExpiry:        "InvalidMessageExpiryTime",
+	OperationNotAvailable:       "OperationNotAvailableInCurrentTier",
+	DeviceDisabled:              "DeviceDisabled",
+	MethodsInFlightExceeded:     "DeviceMaximumInflightMethodExceeded",
+	NotFound:                    "GenericNotFound",
+	DeviceNotFound:              "DeviceNotFound",
+	ModuleNotFound:              "ModuleNotFound",
+	DeviceNotOnline:             "DeviceNotOnline",
+	DeviceConnectionClosed:      "DeviceConnectionClosedRemotely",
+	ConfigurationNotFound:       "ConfigurationNotFound",
+	MethodNotAllowed:            "GenericMethodNotAllowed",
+	Conflict:                    "GenericConflict",
+	DeviceAlreadyExists:         "DeviceAlreadyExists",
+	ModuleAlreadyExists:         "ModuleAlreadyExistsOnDevice",
+	ConfigurationAlreadyExists:  "ConfigurationAlreadyExists",
+	ConfigurationBeingApplied:   "ApplyConfigurationAlreadyInProgressOnDevice",
+	PreconditionFailed:          "PreconditionFailed",
+	MessageLockLost:             "DeviceMessageLockLost",
+	MessageTooLarge:             "MessageTooLarge",
+	TooManyDevices:              "TooManyDevices",
+	TooManyModules:              "TooManyModulesOnDevice",
+	TooManyConfigurations:       "ConfigurationCountLimitExceeded",
+	UnsupportedMediaType:        "IncompatibleDataType",
+	Throttled:                   "ThrottlingException",
+	ServerError:                 "ServerError",
+	BadDeviceResponse:           "BadDeviceResponse",
+	ServiceUnavailable:          "ServiceUnavailable",
+	ServerBusy:                  "ServerBusy",
+	GatewayTimeout:              "GatewayTimeout",
 }
 
 // Name gives the documented name, such as "DeviceNotFound".
