@@ -104,18 +104,7 @@ type stampWriter struct {
 }
 
 func (w *stampWriter) append(dst []byte, n *node) []byte {
-	dst = append(dst, `{"$lastUpdated":"`...)
-	switch {
-	case n.at == 0:
-		dst = append(dst, "0001-01-01T00:00:00Z"...)
-	case n.at != w.last:
-		w.last = n.at
-		w.text = time.Unix(0, n.at*100).UTC().AppendFormat(w.text[:0], timeForm)
-		fallthrough
-	default:
-		dst = append(dst, w.text...)
-	}
-	dst = append(dst, '"')
+	dst = w.time(append(dst, `{"$lastUpdated":`...), n.at)
 	if w.versions && n.version > 0 {
 		dst = append(dst, `,"$lastUpdatedVersion":`...)
 		dst = strconv.AppendInt(dst, n.version, 10)
@@ -126,6 +115,22 @@ func (w *stampWriter) append(dst []byte, n *node) []byte {
 		dst = w.append(dst, &n.members[i].val)
 	}
 	return append(dst, '}')
+}
+
+// time writes the time of a stamp as a JSON string.
+func (w *stampWriter) time(dst []byte, at int64) []byte {
+	dst = append(dst, '"')
+	switch {
+	case at == 0:
+		dst = append(dst, "0001-01-01T00:00:00Z"...)
+	case at != w.last:
+		w.last = at
+		w.text = time.Unix(0, at*100).UTC().AppendFormat(w.text[:0], timeForm)
+		fallthrough
+	default:
+		dst = append(dst, w.text...)
+	}
+	return append(dst, '"')
 }
 
 // timeForm is the form of times in documents.

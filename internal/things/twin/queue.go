@@ -13,6 +13,7 @@ const (
 	opView
 	opPatch
 	opReplace
+	opDigital
 	opReport
 	opModel
 	opDrop

@@ -149,6 +149,12 @@ func (r *Room) Replace(ctx context.Context, k Key, body []byte, etag *string) (D
 	return r.ask(ctx, k, op{kind: opReplace, text: string(body), etag: etag})
 }
 
+// PatchDigital applies a JSON patch of the digital twin, whose paths name
+// properties and components, to the desired properties. etag is as for Patch.
+func (r *Room) PatchDigital(ctx context.Context, k Key, patch []byte, etag *string) (Doc, error) {
+	return r.ask(ctx, k, op{kind: opDigital, text: string(patch), etag: etag})
+}
+
 // Check reports what Patch and Replace would refuse in a body, whatever the
 // twin is.
 func (r *Room) Check(id iot.ID, body []byte) error {

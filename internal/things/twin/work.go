@@ -266,7 +266,7 @@ func (w *work) do(o *op) {
 	switch o.kind {
 	case opReport:
 		o.err = w.report(o)
-	case opPatch, opReplace:
+	case opPatch, opReplace, opDigital:
 		o.err = w.change(o)
 	case opGet, opView, opDrop:
 	case opModel:
@@ -350,7 +350,7 @@ func (w *work) change(o *op) error {
 	if o.etag != nil && *o.etag != etagText(w.rec.etag) {
 		return iot.Errorf(iot.PreconditionFailed, "the ETag of the twin of %s is not the one given: somebody changed it meanwhile, read it again and repeat the change", w.entry.id)
 	}
-	b, err := readBody(lim, w.entry.id, o.text)
+	b, err := w.body(o)
 	if err != nil {
 		return err
 	}
@@ -380,6 +380,23 @@ func (w *work) change(o *op) error {
 	w.rec.etag++
 	w.changed, w.beyond, o.changed = true, true, true
 	return nil
+}
+
+// body reads what an operation changes. A patch of a digital twin says so by
+// what is there already.
+func (w *work) body(o *op) (body, error) {
+	if o.kind != opDigital {
+		return readBody(&w.room.limits, w.entry.id, o.text)
+	}
+	if err := w.load(&w.desired, &w.rec.desired); err != nil {
+		return body{}, stored(err)
+	}
+	if err := w.load(&w.reported, &w.rec.reported); err != nil {
+		return body{}, stored(err)
+	}
+	tree, err := readDigital(&w.room.limits, o.text, &w.desired.node, &w.reported.node)
+	// A patch that asks for nothing is no change.
+	return body{desired: given{is: len(tree.members) > 0, tree: tree}}, err
 }
 
 // changed1 gives the section as it is after the change.
