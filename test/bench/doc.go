@@ -4,7 +4,7 @@
 // Mosquitto, run with the same loader in the same minutes, or a figure that
 // was measured earlier on the same kind of machine (marked "earlier").
 //
-//	go run ./test/bench [-only NAME] [-quick] [-json FILE] [-profile DIR] [-list]
+//	go run ./test/bench [-only NAME] [-quick] [-json FILE] [-before FILE] [-profile DIR] [-list]
 //
 // The loader shares the machine with the server, so rates and latencies of
 // fast servers are bounded by it; CPU per message is the figure to compare,

@@ -47,6 +47,11 @@ var cases = []benchCase{
 	{"idletls", "the same over TLS", func(b *bench) error { return b.idle("idletls", true) }},
 	{"slowreader", "4 peers that never read, among 100 devices at 10,000 messages per second", (*bench).slowReader},
 	{"slowdisk", "a disk that takes 100 ms to sync, under a flood", (*bench).slowDisk},
+	{"patches", "reported-property patches over MQTT, 1,000 devices, closed loop with 1 and 8 in flight, SQLite", func(b *bench) error { return b.patches("patches", false, 30_000) }},
+	{"patchespg", "the same on PostgreSQL", func(b *bench) error { return b.patches("patchespg", true, 40_000) }},
+	{"desired", "1,000 changes of desired properties per second over REST to 1,000 connected devices", (*bench).desired},
+	{"methods", "1,000 direct method calls per second over REST to 1,000 connected devices", (*bench).methods},
+	{"c2d", "cloud-to-device messages over REST to 1,000 connected devices, closed loop of 32 senders", (*bench).commands},
 	{"registry", "a million devices: bulk load, point read, list page, authentication", (*bench).registry},
 }
 
@@ -54,6 +59,7 @@ func main() {
 	only := flag.String("only", "", "measure only the cases whose names `begin` so (several with commas)")
 	quick := flag.Bool("quick", false, "a smoke test: short windows, few connections")
 	file := flag.String("json", "bin/bench.json", "write the figures to this `file`; empty for none")
+	before := flag.String("before", "", "show the figures of this `file`, which -json of an earlier run has written, beside the new ones")
 	profiles := flag.String("profile", "", "write CPU profiles of the server to this `directory`")
 	list := flag.Bool("list", false, "list the cases and stop")
 	flag.Parse()
@@ -63,13 +69,13 @@ func main() {
 		}
 		return
 	}
-	if err := measureAll(*only, *quick, *file, *profiles); err != nil {
+	if err := measureAll(*only, *quick, *file, *before, *profiles); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measureAll(only string, quick bool, file, profiles string) (err error) {
+func measureAll(only string, quick bool, file, before, profiles string) (err error) {
 	// Children are killed with the thread that started them, so one thread
 	// starts them all and stays.
 	runtime.LockOSThread()
@@ -93,6 +99,11 @@ func measureAll(only string, quick bool, file, profiles string) (err error) {
 		}
 	}
 	b.report = report{Time: time.Now().UTC(), Cores: b.cores, Quick: quick, Failed: map[string]string{}}
+	if before != "" {
+		if err := b.report.compareWith(before); err != nil {
+			return err
+		}
+	}
 	ran := 0
 	for _, c := range cases {
 		if !wanted(c.name, only) {
@@ -136,7 +147,7 @@ func wanted(name, only string) bool {
 
 // devices makes a hub with n devices, and with nothing in its log, for one
 // case. The server is not running; it will start fresh.
-func (b *bench) devices(n int) (*hub, error) {
+func (b *bench) devices(n int, args ...string) (*hub, error) {
 	b.hubs++
 	dir := filepath.Join(b.dir, "hub-"+strconv.Itoa(b.hubs))
 	if err := os.RemoveAll(filepath.Join(b.dir, "hub-"+strconv.Itoa(b.hubs-1))); err != nil {
@@ -146,6 +157,7 @@ func (b *bench) devices(n int) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.args = args
 	s, err := h.serve()
 	if err != nil {
 		return nil, err

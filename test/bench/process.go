@@ -28,11 +28,14 @@ type process struct {
 
 // start runs a program that ends with this one. Its output is kept for error
 // messages.
-func start(name string, argv ...string) (*process, error) {
+func start(name string, argv ...string) (*process, error) { return startAs(name, nil, argv...) }
+
+// startAs is start with the rights of another user, nil for none.
+func startAs(name string, who *syscall.Credential, argv ...string) (*process, error) {
 	p := &process{name: name, log: &tailBuffer{}, exited: make(chan struct{})}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = cleanEnv(), p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: who}
 	p.cmd.WaitDelay = 2 * time.Second // a child that lives on must not hold up the end
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -68,17 +71,53 @@ func (p *process) alive() error {
 // The kernel counts CPU time in ticks of 10 ms on every Linux.
 const ticksPerSecond = 100
 
-// cpu gives the CPU seconds that the process has used, in user and kernel mode.
+// cpu gives the CPU seconds that the process and its children have used, in
+// user and kernel mode.
 func (p *process) cpu() float64 {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "stat"))
-	if err != nil {
-		return 0
+	sum := 0.0
+	for _, f := range statOf(p.pid)[statUser:] {
+		v, _ := strconv.ParseFloat(f, 64) // ended children are in the last two
+		sum += v
 	}
+	for _, pid := range children(p.pid) {
+		for _, f := range statOf(pid)[statUser:] {
+			v, _ := strconv.ParseFloat(f, 64)
+			sum += v
+		}
+	}
+	return sum / ticksPerSecond
+}
+
+// Fields of /proc/PID/stat after the name.
+const (
+	statParent = 1
+	statUser   = 11
+	statFields = statUser + 4 // user and system, of the process and of children that were waited for
+)
+
+func statOf(pid int) []string {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	// The name in brackets may hold blanks; the fields after it are fixed.
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	user, _ := strconv.ParseFloat(f[11], 64)
-	system, _ := strconv.ParseFloat(f[12], 64)
-	return (user + system) / ticksPerSecond
+	if err != nil || len(f) < statFields {
+		return make([]string, statFields)
+	}
+	return f[:statFields]
+}
+
+// children gives the processes that a process has started and that still run.
+func children(pid int) (pids []int) {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, d := range dirs {
+		child, err := strconv.Atoi(d.Name())
+		if err == nil && statOf(child)[statParent] == strconv.Itoa(pid) {
+			pids = append(pids, child)
+		}
+	}
+	return pids
 }
 
 // memory gives the resident bytes, now and at most so far.

@@ -21,6 +21,7 @@ type figure struct {
 	Target  float64 `json:"target,omitempty"`  // 0 is none, but for an upper bound
 	AtMost  bool    `json:"atMost,omitempty"`  // the target is an upper bound
 	Peer    float64 `json:"peer,omitempty"`    // the peer in the same run
+	Before  float64 `json:"before,omitempty"`  // the same figure of an earlier run
 	Earlier string  `json:"earlier,omitempty"` // peers measured earlier on the same kind of machine
 	Noise   float64 `json:"noise"`             // part of the machine that other processes used, 0 to 1
 }
@@ -43,9 +44,34 @@ type report struct {
 	Figures []figure          `json:"figures"`
 	Failed  map[string]string `json:"failed,omitempty"` // by case
 	Notes   []string          `json:"notes,omitempty"`
+
+	before map[figureKey]float64
 }
 
-func (r *report) add(f figure) { r.Figures = append(r.Figures, f) }
+// figureKey tells which figures of two runs are the same.
+type figureKey struct{ Case, Name, Unit string }
+
+func (r *report) add(f figure) {
+	f.Before = r.before[figureKey{f.Case, f.Name, f.Unit}]
+	r.Figures = append(r.Figures, f)
+}
+
+// compareWith reads the figures that an earlier run has saved.
+func (r *report) compareWith(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var old report
+	if err := json.Unmarshal(b, &old); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	r.before = map[figureKey]float64{}
+	for _, f := range old.Figures {
+		r.before[figureKey{f.Case, f.Name, f.Unit}] = f.Value
+	}
+	return nil
+}
 
 func (r *report) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
@@ -53,7 +79,7 @@ func (r *report) note(format string, args ...any) {
 
 func (r *report) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "case\tfigure\tmeasured\ttarget\tmet\tpeer, same run\tpeers, earlier\tnoise")
+	fmt.Fprintln(t, "case\tfigure\tbefore\tmeasured\ttarget\tmet\tpeer, same run\tpeers, earlier\tnoise")
 	last := ""
 	for _, f := range r.Figures {
 		name := f.Case
@@ -61,7 +87,10 @@ func (r *report) print(w io.Writer) error {
 			name = ""
 		}
 		last = f.Case
-		target, peer := "", ""
+		before, target, peer := "", "", ""
+		if f.Before != 0 {
+			before = number(f.Before)
+		}
 		if f.Target != 0 || f.AtMost {
 			sign := "≥ "
 			if f.AtMost {
@@ -72,7 +101,7 @@ func (r *report) print(w io.Writer) error {
 		if f.Peer != 0 {
 			peer = "Mosquitto " + number(f.Peer)
 		}
-		fmt.Fprintf(t, "%s\t%s, %s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\n", name, f.Name, f.Unit, number(f.Value), target, f.met(), peer, f.Earlier, 100*f.Noise)
+		fmt.Fprintf(t, "%s\t%s, %s\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f %%\n", name, f.Name, f.Unit, before, number(f.Value), target, f.met(), peer, f.Earlier, 100*f.Noise)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -54,7 +54,8 @@ func loopback(port int) netip.AddrPort {
 // hub is a Dunlin data directory with devices; serve runs it.
 type hub struct {
 	bin, dir string
-	ports    [4]int // MQTT/TLS, MQTT plain, HTTPS, metrics
+	args     []string // further arguments of serve
+	ports    [4]int   // MQTT/TLS, MQTT plain, HTTPS, metrics
 	keys     []deviceKey
 	info     hubInfo
 }
@@ -105,6 +106,7 @@ func (h *hub) serve(wrap ...string) (*server, error) {
 	addr := func(i int) string { return loopback(h.ports[i]).String() }
 	argv := append(append([]string{}, wrap...), h.bin, "serve", "--data", h.dir, "--host-name", "localhost",
 		"--mqtt-addr", addr(0), "--mqtt-plain-addr", addr(1), "--https-addr", addr(2), "--metrics-addr", addr(3))
+	argv = append(argv, h.args...)
 	p, err := start("dunlin", argv...)
 	if err != nil {
 		return nil, err
