@@ -42,11 +42,17 @@ func (s *Service) SendMessage(ctx context.Context, id iot.ID, m *iot.Message) er
 	if err := s.connect("messages/devicebound"); err != nil {
 		return err
 	}
-	have, err := s.deps.Registry.Standing(ctx, id)
-	if err != nil {
-		return err
+	// Who is connected and takes messages exists: that needs no read of the
+	// store, which costs as much as a fifth of sending.
+	generation, ok := s.deps.Commands.Receiver(id)
+	if !ok {
+		have, err := s.deps.Registry.Standing(ctx, id)
+		if err != nil {
+			return err
+		}
+		generation = have.Generation
 	}
-	return s.deps.Commands.Enqueue(ctx, id, have.Generation, m)
+	return s.deps.Commands.Enqueue(ctx, id, generation, m)
 }
 
 // PurgeMessages removes the cloud-to-device messages that wait for a device or

@@ -51,7 +51,7 @@ var cases = []benchCase{
 	{"patchespg", "the same on PostgreSQL", func(b *bench) error { return b.patches("patchespg", true, 40_000) }},
 	{"desired", "1,000 changes of desired properties per second over REST to 1,000 connected devices", (*bench).desired},
 	{"methods", "1,000 direct method calls per second over REST to 1,000 connected devices", (*bench).methods},
-	{"c2d", "cloud-to-device messages over REST to 1,000 connected devices, closed loop of 32 senders", (*bench).commands},
+	{"c2d", "cloud-to-device messages over REST to 1,000 connected devices, closed loop of 128 senders", (*bench).commands},
 	{"registry", "a million devices: bulk load, point read, list page, authentication", (*bench).registry},
 }
 

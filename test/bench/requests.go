@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Applications use a few connections, which they keep.
-const applications = 64
+// Applications use a number of connections, which they keep.
+const applications = 128
 
 // ground is a hub under load from both sides: devices of a fleet, and
 // connections of applications.

@@ -29,6 +29,18 @@ func (r *Room) Enqueue(_ context.Context, id iot.ID, generation uint64, in *iot.
 	return nil
 }
 
+// Receiver gives the generation of an identity whose connection takes messages
+// now; false when there is none.
+func (r *Room) Receiver(id iot.ID) (generation uint64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.lanes[id]
+	if l == nil || !l.want {
+		return 0, false
+	}
+	return l.generation, true
+}
+
 const selectRest = `SELECT seq, device, module, generation, expires, abandoned, ack, message_id FROM c2d_message
 WHERE device = ? AND module = ? AND seq > ? ORDER BY seq LIMIT ?`
 

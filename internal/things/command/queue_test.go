@@ -335,6 +335,30 @@ func TestQueueOfEarlierGeneration(t *testing.T) {
 	r.quiet(t)
 }
 
+// Whoever takes messages can be sent some without asking the registry; who was
+// deleted cannot.
+func TestReceiver(t *testing.T) {
+	r, f := newRoom(t, statetest.SQLite(t), StrictLimits())
+	var b inbox
+	f.set(dev1, b.take)
+	is := func(want uint64) {
+		t.Helper()
+		if got, ok := r.Receiver(dev1); got != want || ok != (want != 0) {
+			t.Fatalf("receiver of generation %d, %t, want %d", got, ok, want)
+		}
+	}
+	is(0)
+	r.Pump(dev1, 1, generation)
+	is(generation)
+	r.Release(dev1, 1)
+	is(0)
+	r.Pump(dev1, 2, generation)
+	r.Drop(dev1, generation)
+	is(0)
+	r.Pump(dev1, 3, generation+1)
+	is(generation + 1)
+}
+
 func TestQueueLimits(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		r, _ := newRoom(t, db, StrictLimits())
