@@ -17,6 +17,7 @@ const (
 	ArgumentInvalid         Code = 400004
 	ArgumentNull            Code = 400005
 	IotHubFormatError       Code = 400006
+	InvalidSchemaVersion    Code = 400010
 	DeviceDefinedTwice      Code = 400011
 	DeserializationError    Code = 400012
 	BulkOperationFailure    Code = 400013
@@ -77,6 +78,7 @@ var codeNames = map[Code]string{
 	ArgumentInvalid:         "ArgumentInvalid",
 	ArgumentNull:            "ArgumentNull",
 	IotHubFormatError:       "IotHubFormatError",
+	InvalidSchemaVersion:    "InvalidSchemaVersion",
 	DeviceDefinedTwice:      "DeviceDefinedMultipleTimes",
 	DeserializationError:    "DeserializationError",
 	BulkOperationFailure:    "BulkRegistryOperationFailure",
