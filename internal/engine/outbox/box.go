@@ -58,12 +58,12 @@ func Open(ctx context.Context, d Deps) (*Box, error) {
 const insertRow = "INSERT INTO outbox (body) VALUES (?)"
 
 // Put stores the events of b with the transaction, as one row, and does
-// nothing when there are none. Call it last in the transaction: the order of
-// events is the order of Put among transactions that wait for each other's
-// rows. b stays the caller's and may be put again if the transaction is run
-// again.
+// nothing when there are none; nor does a nil Box, whose events nobody wants.
+// Call it last in the transaction: the order of events is the order of Put
+// among transactions that wait for each other's rows. b stays the caller's and
+// may be put again if the transaction is run again.
 func (x *Box) Put(ctx context.Context, tx state.Tx, b *Batch) error {
-	if b == nil || b.count == 0 {
+	if x == nil || b == nil || b.count == 0 {
 		return nil
 	}
 	if _, err := tx.Exec(ctx, insertRow, b.seal()); err != nil {

@@ -183,7 +183,9 @@ func TestOnlyWhatIsCommitted(t *testing.T) {
 			t.Errorf("log holds %+v", list)
 		}
 		var none outbox.Batch
-		if err := db.Write(t.Context(), func(tx state.Tx) error { return errors.Join(x.Put(t.Context(), tx, &none), x.Put(t.Context(), tx, nil)) }); err != nil {
+		if err := db.Write(t.Context(), func(tx state.Tx) error {
+			return errors.Join(x.Put(t.Context(), tx, &none), x.Put(t.Context(), tx, nil))
+		}); err != nil {
 			t.Error(err)
 		}
 	})

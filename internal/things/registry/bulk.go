@@ -90,6 +90,7 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 	}
 	err = r.db.Write(ctx, func(tx state.Tx) error {
 		failed, ended = nil, nil
+		l := r.lifecycle(now)
 		for i := range entries {
 			e := &entries[i]
 			err := e.Err
@@ -98,7 +99,7 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 			}
 			var gone []Ended
 			if err == nil {
-				gone, err = r.bulkOne(ctx, tx, e, now)
+				gone, err = r.bulkOne(ctx, tx, e, l)
 			}
 			var refused *iot.Error
 			switch {
@@ -110,7 +111,7 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 				return fmt.Errorf("entry %d: %w", i, err)
 			}
 		}
-		return nil
+		return l.put(ctx, tx)
 	})
 	if err != nil {
 		return nil, nil, stored(err, "bulk call")
@@ -118,7 +119,7 @@ func (r *Registry) Bulk(ctx context.Context, entries []BulkEntry, now time.Time)
 	return failed, ended, nil
 }
 
-func (r *Registry) bulkOne(ctx context.Context, tx state.Tx, e *BulkEntry, now time.Time) ([]Ended, error) {
+func (r *Registry) bulkOne(ctx context.Context, tx state.Tx, e *BulkEntry, l *lifecycle) ([]Ended, error) {
 	match := Match{}
 	switch e.Mode {
 	case BulkUpdate, BulkDelete, BulkCreateOrUpdate:
@@ -136,23 +137,23 @@ func (r *Registry) bulkOne(ctx context.Context, tx state.Tx, e *BulkEntry, now t
 			if err := checkModuleID(id); err != nil {
 				return nil, err
 			}
-			return dropModule(ctx, tx, id, match)
+			return dropModule(ctx, tx, id, match, l)
 		}
 		if !iot.ValidID(id.Device) {
 			return nil, errBadID("device", id.Device)
 		}
-		return dropDevice(ctx, tx, id.Device, match)
+		return dropDevice(ctx, tx, id.Device, match, l)
 	}
 	change := e.changeDevice
 	if id.IsModule() {
 		change = e.changeModule
 	}
 	if e.Mode != BulkCreateOrUpdate && e.Mode != BulkCreateOrUpdateIfMatch {
-		return change(ctx, tx, r, match, now)
+		return change(ctx, tx, r, match, l)
 	}
-	ended, err := change(ctx, tx, r, match, now)
+	ended, err := change(ctx, tx, r, match, l)
 	if c := iot.CodeOf(err); c == iot.ModuleNotFound || (c == iot.DeviceNotFound && !id.IsModule()) {
-		return change(ctx, tx, r, Match{}, now)
+		return change(ctx, tx, r, Match{}, l)
 	}
 	return ended, err
 }
@@ -176,26 +177,26 @@ func exists(ctx context.Context, tx state.Tx, id iot.ID) error {
 	return err
 }
 
-func (e *BulkEntry) changeDevice(ctx context.Context, tx state.Tx, r *Registry, match Match, now time.Time) (ended []Ended, err error) {
+func (e *BulkEntry) changeDevice(ctx context.Context, tx state.Tx, r *Registry, match Match, l *lifecycle) (ended []Ended, err error) {
 	if err := e.Device.check(); err != nil {
 		return nil, err
 	}
 	if match.set {
-		_, ended, err = r.changeDevice(ctx, tx, e.Device, match, now)
+		_, ended, err = r.changeDevice(ctx, tx, e.Device, match, l)
 	} else {
-		_, err = r.makeDevice(ctx, tx, e.Device, now)
+		_, err = r.makeDevice(ctx, tx, e.Device, l)
 	}
 	return ended, err
 }
 
-func (e *BulkEntry) changeModule(ctx context.Context, tx state.Tx, r *Registry, match Match, now time.Time) (ended []Ended, err error) {
+func (e *BulkEntry) changeModule(ctx context.Context, tx state.Tx, r *Registry, match Match, l *lifecycle) (ended []Ended, err error) {
 	if err := e.Module.check(); err != nil {
 		return nil, err
 	}
 	if match.set {
 		_, ended, err = r.changeModule(ctx, tx, e.Module, match)
 	} else {
-		_, err = r.makeModule(ctx, tx, e.Module, now)
+		_, err = r.makeModule(ctx, tx, e.Module, l)
 	}
 	return ended, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -44,13 +45,17 @@ func (r *Registry) PutDevice(ctx context.Context, spec DeviceSpec, match Match, 
 	}
 	err = r.db.Write(ctx, func(tx state.Tx) error {
 		var err error
+		l := r.lifecycle(now)
 		if match.set {
-			d, ended, err = r.changeDevice(ctx, tx, spec, match, now)
+			d, ended, err = r.changeDevice(ctx, tx, spec, match, l)
 		} else {
-			d, err = r.makeDevice(ctx, tx, spec, now)
+			d, err = r.makeDevice(ctx, tx, spec, l)
 			ended = nil
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return l.put(ctx, tx)
 	})
 	return d, ended, stored(err, "write a device")
 }
@@ -62,8 +67,11 @@ func (r *Registry) DeleteDevice(ctx context.Context, id string, match Match) (en
 	}
 	err = r.db.Write(ctx, func(tx state.Tx) error {
 		var err error
-		ended, err = dropDevice(ctx, tx, id, match)
-		return err
+		l := r.lifecycle(time.Now())
+		if ended, err = dropDevice(ctx, tx, id, match, l); err != nil {
+			return err
+		}
+		return l.put(ctx, tx)
 	})
 	return ended, stored(err, "delete a device")
 }
@@ -91,8 +99,8 @@ func (spec *DeviceSpec) check() error {
 
 // makeDevice makes every check before its first write, so that a bulk call can
 // go on after the error of one entry.
-func (r *Registry) makeDevice(ctx context.Context, tx state.Tx, spec DeviceSpec, now time.Time) (Device, error) {
-	d := Device{ID: spec.ID, Generation: r.nextGeneration(now, 1), ETag: newETag()}
+func (r *Registry) makeDevice(ctx context.Context, tx state.Tx, spec DeviceSpec, l *lifecycle) (Device, error) {
+	d := Device{ID: spec.ID, Generation: r.nextGeneration(l.now, 1), ETag: newETag()}
 	var err error
 	if d.Secrets, err = spec.Secrets.change(Secrets{}); err != nil {
 		return d, err
@@ -117,13 +125,14 @@ func (r *Registry) makeDevice(ctx context.Context, tx state.Tx, spec DeviceSpec,
 	if !fresh {
 		return d, iot.Errorf(iot.DeviceAlreadyExists, "A device with ID '%s' is already registered.", d.ID)
 	}
+	l.created(iot.ID{Device: d.ID}, d.Generation)
 	if d.Edge {
-		err = r.addEdgeModules(ctx, tx, d.ID, now)
+		err = r.addEdgeModules(ctx, tx, d.ID, l)
 	}
 	return d, err
 }
 
-func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpec, match Match, now time.Time) (Device, []Ended, error) {
+func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpec, match Match, l *lifecycle) (Device, []Ended, error) {
 	old, err := r.getDevice(ctx, tx, spec.ID)
 	if err != nil {
 		return old, nil, err
@@ -137,7 +146,7 @@ func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpe
 		return old, nil, err
 	}
 	if spec.Status != nil && *spec.Status != old.Status {
-		d.Status, d.StatusSince = *spec.Status, now
+		d.Status, d.StatusSince = *spec.Status, l.now
 	}
 	if spec.StatusReason != nil {
 		d.StatusReason = *spec.StatusReason
@@ -171,14 +180,14 @@ func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpe
 		return d, ended, nil
 	}
 	if d.Edge {
-		return d, ended, r.addEdgeModules(ctx, tx, d.ID, now)
+		return d, ended, r.addEdgeModules(ctx, tx, d.ID, l)
 	}
-	gone, err := dropEdgeModules(ctx, tx, d.ID)
+	gone, err := dropEdgeModules(ctx, tx, d.ID, l)
 	return d, append(ended, gone...), err
 }
 
 // dropDevice reads no more than it needs, so that a damaged row can be deleted.
-func dropDevice(ctx context.Context, tx state.Tx, id string, match Match) ([]Ended, error) {
+func dropDevice(ctx context.Context, tx state.Tx, id string, match Match, l *lifecycle) ([]Ended, error) {
 	var (
 		etag       string
 		generation int64
@@ -202,6 +211,9 @@ func dropDevice(ctx context.Context, tx state.Tx, id string, match Match) ([]End
 	}
 	if _, err := tx.Exec(ctx, "DELETE FROM seen WHERE device = ?", id); err != nil {
 		return nil, err
+	}
+	for _, e := range slices.Backward(ended) { // modules first
+		l.deleted(e.ID, e.Generation)
 	}
 	_, err = tx.Exec(ctx, "DELETE FROM device WHERE id = ?", id)
 	return ended, err

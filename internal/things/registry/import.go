@@ -69,8 +69,11 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 	err := r.db.Write(ctx, func(tx state.Tx) error {
 		taken = nil
 		made, err := tx.Exec(ctx, query, args...)
-		if err != nil || made == int64(n) {
+		if err != nil {
 			return err
+		}
+		if made == int64(n) {
+			return r.imported(args, nil, now).put(ctx, tx)
 		}
 		// Some ids were taken: those whose generation is not from here.
 		taken = map[string]bool{}
@@ -83,7 +86,7 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 				taken[args[i].(string)] = true
 			}
 		}
-		return nil
+		return r.imported(args, taken, now).put(ctx, tx)
 	})
 	if err != nil {
 		return nil, stored(err, "import devices")
@@ -94,6 +97,17 @@ func (r *Registry) Import(ctx context.Context, ids []string, primary [][]byte, n
 		}
 	}
 	return out, nil
+}
+
+// imported gives the events of an import: its rows without those that are taken.
+func (r *Registry) imported(rows []any, taken map[string]bool, now time.Time) *lifecycle {
+	l := r.lifecycle(now)
+	for i := 0; i < len(rows) && r.outbox != nil; i += 6 {
+		if id := rows[i].(string); !taken[id] {
+			l.created(iot.ID{Device: id}, uint64(rows[i+1].(int64)))
+		}
+	}
+	return l
 }
 
 func importText(n int) string {

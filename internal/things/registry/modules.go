@@ -64,11 +64,14 @@ func (r *Registry) PutModule(ctx context.Context, spec ModuleSpec, match Match, 
 		var err error
 		if match.set {
 			m, ended, err = r.changeModule(ctx, tx, spec, match)
-		} else {
-			m, err = r.makeModule(ctx, tx, spec, now)
-			ended = nil
+			return err
 		}
-		return err
+		l := r.lifecycle(now)
+		ended = nil
+		if m, err = r.makeModule(ctx, tx, spec, l); err != nil {
+			return err
+		}
+		return l.put(ctx, tx)
 	})
 	return m, ended, stored(err, "write a module")
 }
@@ -80,8 +83,11 @@ func (r *Registry) DeleteModule(ctx context.Context, id iot.ID, match Match) (en
 	}
 	err = r.db.Write(ctx, func(tx state.Tx) error {
 		var err error
-		ended, err = dropModule(ctx, tx, id, match)
-		return err
+		l := r.lifecycle(time.Now())
+		if ended, err = dropModule(ctx, tx, id, match, l); err != nil {
+			return err
+		}
+		return l.put(ctx, tx)
 	})
 	return ended, stored(err, "delete a module")
 }
@@ -112,11 +118,11 @@ func (spec *ModuleSpec) check() error {
 	return nil
 }
 
-func (r *Registry) makeModule(ctx context.Context, tx state.Tx, spec ModuleSpec, now time.Time) (Module, error) {
+func (r *Registry) makeModule(ctx context.Context, tx state.Tx, spec ModuleSpec, l *lifecycle) (Module, error) {
 	if isSystem(spec.ID.Module) {
 		return Module{}, errSystem("created", spec.ID.Module)
 	}
-	m := Module{ID: spec.ID, Generation: r.nextGeneration(now, 1), ETag: newETag()}
+	m := Module{ID: spec.ID, Generation: r.nextGeneration(l.now, 1), ETag: newETag()}
 	var err error
 	if m.Secrets, err = spec.Secrets.change(Secrets{}); err != nil {
 		return m, err
@@ -137,6 +143,7 @@ func (r *Registry) makeModule(ctx context.Context, tx state.Tx, spec ModuleSpec,
 	if err := room(ctx, tx, m.ID.Device, 1); err != nil {
 		return m, err
 	}
+	l.created(m.ID, m.Generation)
 	return m, insertModule(ctx, tx, &m)
 }
 
@@ -176,7 +183,7 @@ func (r *Registry) changeModule(ctx context.Context, tx state.Tx, spec ModuleSpe
 }
 
 // dropModule reads no more than it needs, so that a damaged row can be deleted.
-func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match) ([]Ended, error) {
+func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match, l *lifecycle) ([]Ended, error) {
 	var (
 		etag       string
 		generation int64
@@ -197,24 +204,26 @@ func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match) ([]End
 	if err := match.check(id, etag); err != nil {
 		return nil, err
 	}
+	l.deleted(id, uint64(generation))
 	_, err = tx.Exec(ctx, "DELETE FROM module WHERE device = ? AND id = ?", id.Device, id.Module)
 	return []Ended{{id, uint64(generation), iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)}}, err
 }
 
-func (r *Registry) addEdgeModules(ctx context.Context, tx state.Tx, device string, now time.Time) error {
+func (r *Registry) addEdgeModules(ctx context.Context, tx state.Tx, device string, l *lifecycle) error {
 	for _, name := range [...]string{EdgeAgent, EdgeHub} {
 		m := Module{
-			ID: iot.ID{Device: device, Module: name}, Generation: r.nextGeneration(now, 1), ETag: newETag(),
+			ID: iot.ID{Device: device, Module: name}, Generation: r.nextGeneration(l.now, 1), ETag: newETag(),
 			ManagedBy: "iotEdge", Secrets: Secrets{PrimaryKey: newKey(), SecondaryKey: newKey()},
 		}
 		if err := insertModule(ctx, tx, &m); err != nil {
 			return err
 		}
+		l.created(m.ID, m.Generation)
 	}
 	return nil
 }
 
-func dropEdgeModules(ctx context.Context, tx state.Tx, device string) ([]Ended, error) {
+func dropEdgeModules(ctx context.Context, tx state.Tx, device string, l *lifecycle) ([]Ended, error) {
 	var ended []Ended
 	for _, name := range [...]string{EdgeAgent, EdgeHub} {
 		id := iot.ID{Device: device, Module: name}
@@ -222,6 +231,9 @@ func dropEdgeModules(ctx context.Context, tx state.Tx, device string) ([]Ended, 
 		err := tx.QueryRow(ctx, "DELETE FROM module WHERE device = ? AND id = ? RETURNING generation", device, name).Scan(&generation)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
+		}
+		if err == nil {
+			l.deleted(id, uint64(generation))
 		}
 		ended = append(ended, Ended{id, uint64(generation), iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)})
 	}

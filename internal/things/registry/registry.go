@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dunlin/internal/engine/outbox"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 	"dunlin/internal/trust/access"
@@ -24,6 +25,7 @@ var migrations embed.FS
 type Deps struct {
 	DB       state.DB
 	Policies *access.Policies // for tokens of devices signed by a hub policy, and the names of the hub
+	Outbox   *outbox.Box      // for events of what is made and deleted; nil when nobody wants them
 	Logger   *slog.Logger
 }
 
@@ -31,6 +33,7 @@ type Deps struct {
 type Registry struct {
 	db       state.DB
 	policies *access.Policies
+	outbox   *outbox.Box
 	logger   *slog.Logger
 
 	generation  atomic.Uint64 // the last one given
@@ -46,7 +49,7 @@ func Open(ctx context.Context, d Deps) (*Registry, error) {
 	if err := d.DB.Migrate(ctx, "registry", files); err != nil {
 		return nil, err
 	}
-	r := &Registry{db: d.DB, policies: d.Policies, logger: d.Logger}
+	r := &Registry{db: d.DB, policies: d.Policies, outbox: d.Outbox, logger: d.Logger}
 	if _, err := r.authorities.load(ctx, d.DB, true); err != nil {
 		return nil, fmt.Errorf("registry: read the device CA certificates: %w", err)
 	}
