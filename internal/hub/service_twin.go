@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"dunlin/internal/iot"
@@ -123,12 +124,19 @@ func (s *Service) Bulk(ctx context.Context, entries []BulkEntry) (out BulkResult
 	for _, f := range failed {
 		refused[f.ID] = true
 	}
+	// Side by side, as they are then committed together.
+	errs := make([]*iot.Error, len(entries))
+	var wait sync.WaitGroup
 	for i := range entries {
 		e := &entries[i]
 		if e.Twin == nil || refused[e.ID()] || e.Mode == registry.BulkDelete || e.Mode == registry.BulkDeleteIfMatch {
 			continue
 		}
-		if err := s.bulkTwin(ctx, e); err != nil {
+		wait.Go(func() { errs[i] = s.bulkTwin(ctx, e) })
+	}
+	wait.Wait()
+	for i, err := range errs {
+		if e := &entries[i]; err != nil {
 			b := registry.BulkError{ID: e.ID(), Mode: e.Mode, Err: err}
 			if e.Mode == registry.BulkUpdateTwin || e.Mode == registry.BulkUpdateTwinIfMatch {
 				out.Failed = append(out.Failed, b)
