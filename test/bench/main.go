@@ -52,6 +52,7 @@ var cases = []benchCase{
 	{"desired", "1,000 changes of desired properties per second over REST to 1,000 connected devices", (*bench).desired},
 	{"methods", "1,000 direct method calls per second over REST to 1,000 connected devices", (*bench).methods},
 	{"c2d", "cloud-to-device messages over REST to 1,000 connected devices, closed loop of 128 senders", (*bench).commands},
+	{"query", "queries over a million twins", (*bench).query},
 	{"registry", "a million devices: bulk load, point read, list page, authentication", (*bench).registry},
 }
 
@@ -163,5 +164,8 @@ func (b *bench) devices(n int, args ...string) (*hub, error) {
 		return nil, err
 	}
 	defer s.stop()
+	if n == 0 {
+		return h, nil
+	}
 	return h, h.create(n, "b-")
 }
