@@ -78,12 +78,27 @@ func (s *Service) live(id iot.ID, a *registry.Activity) {
 func (s *Service) end(ended []registry.Ended) {
 	for _, e := range ended {
 		s.deps.Presence.Kick(e.ID, e.Reason)
+		if err := unreachable(&e); err != nil {
+			s.deps.Commands.End(e.ID, err)
+		}
 		if e.Deleted() {
 			s.deps.Presence.Forget(e.ID)
 			s.deps.Twins.Drop(twin.Key{ID: e.ID, Generation: e.Generation})
 			s.deps.Commands.Drop(e.ID, e.Generation)
 		}
 	}
+}
+
+// unreachable is what callers of methods hear who wait for an identity that was
+// deleted or disabled; nil when it may come back, with other keys.
+func unreachable(e *registry.Ended) error {
+	switch {
+	case e.Deleted():
+		return iot.Errorf(e.Reason.Code, "%s: it had not answered yet and may have done what it was asked for", e.Reason.Message)
+	case e.Reason.Code == iot.DeviceDisabled:
+		return iot.Errorf(iot.DeviceNotFound, "%s: it had not answered yet and may have done what it was asked for", e.Reason.Message)
+	}
+	return nil
 }
 
 // Device gives a device.

@@ -64,7 +64,7 @@ type Inbound struct {
 	// KindMethod
 	Request string // names the call in the answer: hexadecimal digits
 	Method  string
-	Payload []byte // JSON; nil when the caller gave none
+	Payload []byte // JSON; null when the caller gave none
 
 	// KindDesired
 	Version int64

@@ -100,6 +100,7 @@ type site struct {
 	policies *access.Policies
 	conns    *connections
 	commands *command.Room
+	twins    *twin.Room
 	presence *presence.Room
 	log      *memlog.Log
 	logged   *bytes.Buffer
@@ -143,6 +144,7 @@ func newSite(t *testing.T, db state.DB) *site {
 			t.Error(err)
 		}
 	})
+	s.twins = twins
 	s.log = memlog.New(memlog.Config{Partitions: 1, MaxHeld: maxHeld})
 	refusals, err := guard.Open(t.Context(), db, logger, prometheus.NewRegistry())
 	if err != nil {

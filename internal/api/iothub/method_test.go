@@ -1,10 +1,13 @@
 package iothub_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"dunlin/internal/iot"
 )
@@ -59,8 +62,8 @@ func TestInvokeMethod(t *testing.T) {
 			got = *in
 			s.commands.Reply(module, []byte(in.Request), 200, nil)
 		})
-		for body, payload := range map[string]string{`{"methodName":"m","payload":null}`: "null", plain: "", `{"methodName":"m","payload":"x","responseTimeoutInSeconds":null}`: `"x"`} {
-			if a := s.send("POST", "/twins/d/modules/m/methods", body); a.status != 200 || a.body != `{"status":200,"payload":null}` || string(got.Payload) != payload || (payload == "") != (got.Payload == nil) {
+		for body, payload := range map[string]string{`{"methodName":"m","payload":null}`: "null", plain: "null", `{"methodName":"m","payload":"x","responseTimeoutInSeconds":null}`: `"x"`} {
+			if a := s.send("POST", "/twins/d/modules/m/methods", body); a.status != 200 || a.body != `{"status":200,"payload":null}` || string(got.Payload) != payload {
 				t.Errorf("%s: %d %s, %q", body, a.status, a.body, got.Payload)
 			}
 		}
@@ -75,6 +78,78 @@ func TestInvokeMethod(t *testing.T) {
 		s.commands.Drain()
 		if a := s.send("POST", "/twins/d/methods", plain); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 			t.Errorf("while stopping: %d %s", a.status, a.body)
+		}
+	})
+}
+
+// TestMethodOfDeviceThatIsGone shows that callers do not wait for a device that
+// is deleted or disabled under them.
+func TestMethodOfDeviceThatIsGone(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		for what, end := range map[string]func(){
+			"disabled": func() { s.send("PUT", "/devices/d", `{"status":"disabled"}`, "If-Match", "*").ok(200, nil) },
+			"deleted":  func() { s.send("DELETE", "/devices/d", "").ok(204, nil) },
+			"bulk":     func() { s.send("POST", "/devices", `[{"id":"d","importMode":"delete"}]`).ok(200, nil) },
+		} {
+			s.send("PUT", "/devices/d", `{}`).ok(200, nil)
+			called := make(chan struct{})
+			s.conns.connect(iot.ID{Device: "d"}, func(*iot.Inbound) { close(called) })
+			answers := make(chan answer)
+			start := time.Now()
+			go func() {
+				answers <- s.send("POST", "/twins/d/methods", `{"methodName":"slow","responseTimeoutInSeconds":300}`)
+			}()
+			<-called
+			end()
+			a := <-answers
+			a.refused(what, 404, "DeviceNotFound", "may have done")
+			if took := time.Since(start); took > 20*time.Second {
+				t.Errorf("%s: the caller waited for %v", what, took)
+			}
+			s.send("DELETE", "/devices/d", "")
+		}
+	})
+}
+
+// TestMethodCallerGone shows that nothing is kept of a call whose caller has
+// hung up: the device may be called a hundred times at once, and is again.
+func TestMethodCallerGone(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		s.send("PUT", "/devices/d", `{}`).ok(200, nil)
+		const limit = 100
+		for range 2 {
+			called := make(chan struct{}, limit)
+			s.conns.connect(iot.ID{Device: "d"}, func(*iot.Inbound) { called <- struct{}{} })
+			ctx, hangUp := context.WithCancel(t.Context())
+			var callers sync.WaitGroup
+			for range limit {
+				callers.Go(func() {
+					req, err := http.NewRequestWithContext(ctx, "POST", s.url+"/twins/d/methods?"+version, strings.NewReader(`{"methodName":"slow","responseTimeoutInSeconds":300}`))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					req.Header.Set("Authorization", s.token("service"))
+					if resp, err := http.DefaultClient.Do(req); err == nil {
+						resp.Body.Close()
+						t.Errorf("an answer: %d", resp.StatusCode)
+					}
+				})
+			}
+			for range limit {
+				<-called
+			}
+			s.send("POST", "/twins/d/methods", `{"methodName":"one"}`).structured("one too many", 403, 403800, "100", "")
+			hangUp()
+			callers.Wait()
+			s.conns.connect(iot.ID{Device: "d"}, func(in *iot.Inbound) { s.commands.Reply(iot.ID{Device: "d"}, []byte(in.Request), 200, nil) })
+			// The server hears of it a moment later.
+			end := time.Now().Add(10 * time.Second)
+			for a := s.send("POST", "/twins/d/methods", `{"methodName":"one"}`); a.status != 200; a = s.send("POST", "/twins/d/methods", `{"methodName":"one"}`) {
+				if time.Now().After(end) {
+					t.Fatalf("calls are still counted: %d %s", a.status, a.body)
+				}
+			}
 		}
 	})
 }

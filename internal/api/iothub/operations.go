@@ -16,6 +16,7 @@ type operation struct {
 const (
 	versionDevices = "2015-08-15-preview"
 	versionModules = "2017-08-21-preview"
+	versionDigital = "2020-09-30"
 )
 
 // operations is all that this surface can do.
@@ -45,6 +46,10 @@ var operations = [...]operation{
 	{"GET", "/messages/servicebound/feedback", access.ServiceConnect, versionDevices, receiveFeedback, "TestFeedback"},
 	{"DELETE", "/messages/servicebound/feedback/{token}", access.ServiceConnect, versionDevices, completeFeedback, "TestFeedback"},
 	{"POST", "/messages/servicebound/feedback/{token}/abandon", access.ServiceConnect, versionDevices, abandonFeedback, "TestFeedback"},
+	{"GET", "/digitaltwins/{device}", access.ServiceConnect, versionDigital, getDigitalTwin, "TestDigitalTwin"},
+	{"PATCH", "/digitaltwins/{device}", access.ServiceConnect, versionDigital, patchDigitalTwin, "TestDigitalTwin"},
+	{"POST", "/digitaltwins/{device}/commands/{command}", access.ServiceConnect, versionDigital, invokeCommand, "TestDigitalTwinCommands"},
+	{"POST", "/digitaltwins/{device}/components/{component}/commands/{command}", access.ServiceConnect, versionDigital, invokeCommand, "TestDigitalTwinCommands"},
 }
 
 // missing lists public operations that this build does not have; they answer
@@ -55,5 +60,4 @@ var missing = [...]operation{
 	{"GET", "/jobs", access.RegistryRead, versionDevices, notAvailable, "TestMissingOperations"},
 	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, notAvailable, "TestMissingOperations"},
 	{"GET", "/jobs/v2/query", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
-	{"GET", "/digitaltwins/{device}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
 }

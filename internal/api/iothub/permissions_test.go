@@ -38,7 +38,7 @@ func (nobody) Connected() int                                                   
 // be wrong with a call.
 var bodies = map[string]string{
 	"POST /devices": `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
-	"POST /devices/query": `{"query":"SELECT * FROM devices"}`, "PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",
+	"PATCH /digitaltwins/{device}": "[]", "POST /devices/query": `{"query":"SELECT * FROM devices"}`, "PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",
 }
 
 // TestPermissions calls every operation of the table with every policy, twice:
@@ -77,7 +77,7 @@ func TestPermissions(t *testing.T) {
 	for _, table := range [...][]operation{operations[:], missing[:]} {
 		for i := range table {
 			op := &table[i]
-			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "00000000-0000-0000-0000-000000000000").Replace(op.path)
+			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "00000000-0000-0000-0000-000000000000", "{component}", "c", "{command}", "m").Replace(op.path)
 			for _, p := range policies.List() {
 				allowed := p.Permissions&op.need == op.need
 				what := p.Name + ": " + op.method + " " + op.path
@@ -160,7 +160,7 @@ type unchecked struct {
 
 func (c *unchecked) run() error {
 	return c.op.run(&call{
-		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", token: "00000000-0000-0000-0000-000000000000"},
+		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", token: "00000000-0000-0000-0000-000000000000", component: "c", command: "m"},
 	})
 }
 

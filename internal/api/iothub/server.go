@@ -46,7 +46,7 @@ type call struct {
 
 // names are what stands in the path for something else, decoded; they may be
 // any text.
-type names struct{ device, module, token string }
+type names struct{ device, module, token, component, command string }
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -175,6 +175,10 @@ func (op *operation) match(segments []string) (n names, ok bool) {
 			n.module = have
 		case want == "{token}":
 			n.token = have
+		case want == "{component}":
+			n.component = have
+		case want == "{command}":
+			n.command = have
 		case !strings.EqualFold(want, have):
 			return n, false
 		}

@@ -16,8 +16,8 @@ import (
 // Call is one direct method call.
 type Call struct {
 	Method string
-	// Payload is JSON text, nil for none. The room keeps it; it must not be
-	// changed any more.
+	// Payload is JSON text, nil for none, which the device is sent as null. The
+	// room keeps it; it must not be changed any more.
 	Payload []byte
 	// Connect is how long to wait for the device when it is not there to take
 	// calls; Response how long to wait for its answer from then on. A zero
@@ -57,6 +57,7 @@ type pending struct {
 	answer  chan answer   // room for one: a call is answered once
 	online  chan struct{} // room for one: the device may take calls now
 	gone    chan struct{} // room for one: the device's connection has ended
+	failed  chan error    // room for one: there will be no answer
 }
 
 type answer struct {
@@ -86,6 +87,7 @@ func (c *calls) begin(id iot.ID, l *Limits) (*pending, error) {
 	p := &pending{
 		id: id, request: strconv.FormatUint(c.next, 16),
 		answer: make(chan answer, 1), online: make(chan struct{}, 1), gone: make(chan struct{}, 1),
+		failed: make(chan error, 1),
 	}
 	c.byRequest[p.request] = p
 	c.byID[id] = append(here, p)
@@ -139,6 +141,11 @@ func (r *Room) invoke(ctx context.Context, id iot.ID, c Call) (Result, error) {
 		return Result{}, err
 	}
 	defer r.calls.end(p)
+	if len(c.Payload) == 0 {
+		// Device SDKs read what comes as JSON, which an empty text is not: some
+		// refuse such a call before their application sees it, others drop it.
+		c.Payload = noPayload
+	}
 	in := &iot.Inbound{Kind: iot.KindMethod, Request: p.request, Method: c.Method, Payload: c.Payload}
 	if !r.deliver(id, in) {
 		if err := r.awaitDevice(ctx, p, in, c.Connect); err != nil {
@@ -147,6 +154,8 @@ func (r *Room) invoke(ctx context.Context, id iot.ID, c Call) (Result, error) {
 	}
 	return r.awaitAnswer(ctx, p, c.Response)
 }
+
+var noPayload = []byte("null") // never changed
 
 // awaitDevice delivers the call as soon as the device takes calls.
 func (r *Room) awaitDevice(ctx context.Context, p *pending, in *iot.Inbound, limit time.Duration) error {
@@ -166,6 +175,8 @@ func (r *Room) awaitDevice(ctx context.Context, p *pending, in *iot.Inbound, lim
 				return nil
 			}
 			return errNotOnline()
+		case err := <-p.failed:
+			return err
 		case <-r.closing:
 			return errClosing()
 		case <-ctx.Done():
@@ -192,6 +203,8 @@ func (r *Room) awaitAnswer(ctx context.Context, p *pending, limit time.Duration)
 			return r.result(a)
 		case <-t.C:
 			return Result{}, iot.Errorf(iot.GatewayTimeout, "Timed out waiting for the response from device.")
+		case err := <-p.failed:
+			return Result{}, err
 		case <-p.gone:
 			if grace == nil {
 				g := time.NewTimer(returnGrace)
@@ -290,6 +303,19 @@ func (r *Room) Online(id iot.ID) {
 // Gone says that a connection of id has ended. When another one has taken
 // over, or does so soon, calls wait on for their answer.
 func (r *Room) Gone(id iot.ID) { r.calls.signal(id, func(p *pending) chan struct{} { return p.gone }) }
+
+// End ends the calls of id under way with err: it was deleted or disabled, and
+// its answers will not come.
+func (r *Room) End(id iot.ID, err error) {
+	r.calls.mu.Lock()
+	defer r.calls.mu.Unlock()
+	for _, p := range r.calls.byID[id] {
+		select {
+		case p.failed <- err:
+		default: // it has ended already
+		}
+	}
+}
 
 func (c *calls) signal(id iot.ID, which func(p *pending) chan struct{}) {
 	c.mu.Lock()
