@@ -1,0 +1,6 @@
+-- +goose Up
+CREATE TABLE blob_key (
+    id            SMALLINT NOT NULL PRIMARY KEY, -- 1
+    value         BYTEA NOT NULL,
+    sum           BIGINT NOT NULL                -- CRC-32C of value
+);
