@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"dunlin/internal/lang/diag"
 )
 
 // ReadFile reads a configuration file and gives its settings by the names of
@@ -189,37 +192,9 @@ func nearest(key string, fields map[string]reflect.Value) string {
 	plain := func(s string) string {
 		return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(s))
 	}
-	best, bestDistance := "", 3 // further away is a guess
-	names := make([]string, 0, len(fields))
+	names := map[string]string{}
 	for name := range fields {
-		names = append(names, name)
+		names[plain(name)] = name
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		if d := distance(plain(key), plain(name)); d < bestDistance {
-			best, bestDistance = name, d
-		}
-	}
-	return best
-}
-
-// distance counts the single-byte edits between a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return names[diag.Suggest(plain(key), slices.Sorted(maps.Keys(names)))]
 }

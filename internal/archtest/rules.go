@@ -15,6 +15,7 @@ type room struct {
 // Rooms of one line never import each other.
 var floors = [][]string{
 	{"internal/iot"},
+	{"internal/lang/diag"}, // what all languages say of a wrong text
 	{"internal/wire/*", "internal/lang/*"},
 	{"internal/engine/*"},
 	{"internal/engine/outbox"}, // between state and eventlog: it knows both contracts

@@ -3,6 +3,8 @@ package twinql
 import (
 	"slices"
 	"strings"
+
+	"dunlin/internal/lang/diag"
 )
 
 // member is a name that a document may have. Those of an open member are
@@ -40,6 +42,7 @@ var twinMembers = []member{
 
 var jobMembers = []member{
 	{name: "deviceId"},
+	{name: "moduleId"},
 	{name: "jobId"},
 	{name: "jobType"},
 	{name: "status"},
@@ -99,10 +102,10 @@ type binder struct {
 // shape checks which clauses go together.
 func (b *binder) shape(q *Query) error {
 	if q.From == Jobs && (!q.Star || q.GroupBy != nil) {
-		return errorAt(b.text, 0, "use SELECT * FROM devices.jobs", "members and aggregates cannot be selected from devices.jobs")
+		return diag.At(b.text, 0, "use SELECT * FROM devices.jobs", "members and aggregates cannot be selected from devices.jobs")
 	}
 	if q.Star && q.GroupBy != nil {
-		return errorAt(b.text, q.GroupBy[0].Pos(), "select the members to group by and aggregates", "SELECT * cannot be grouped")
+		return diag.At(b.text, q.GroupBy[0].Pos(), "select the members to group by and aggregates", "SELECT * cannot be grouped")
 	}
 	return nil
 }
@@ -120,15 +123,15 @@ func (b *binder) columns(q *Query) error {
 		switch e := c.Expr.(type) {
 		case *Aggregate:
 			if c.As == "" {
-				return errorAt(b.text, e.Pos(), e.Kind.String()+"(...) AS name", "an aggregate needs a name")
+				return diag.At(b.text, e.Pos(), e.Kind.String()+"(...) AS name", "an aggregate needs a name")
 			}
 		case *Path:
 			if (aggregate != nil || q.GroupBy != nil) && !grouped(q, e) {
-				return errorAt(b.text, e.Pos(), "add it to GROUP BY", "the member '%s' differs within a group", clip(Print(e)))
+				return diag.At(b.text, e.Pos(), "add it to GROUP BY", "the member '%s' differs within a group", diag.Clip(Print(e)))
 			}
 		}
 		if names[c.Name()] {
-			return errorAt(b.text, c.Expr.Pos(), "name it with AS", "two columns have the name '%s'", clip(c.Name()))
+			return diag.At(b.text, c.Expr.Pos(), "name it with AS", "two columns have the name '%s'", diag.Clip(c.Name()))
 		}
 		names[c.Name()] = true
 	}
@@ -204,7 +207,7 @@ func findMember(members []member, name string) *member {
 
 func (b *binder) unknown(p *Path, step int, members []member) {
 	if b.from == Jobs && step == 0 && findMember(twinMembers, p.Steps[0].Name) != nil {
-		b.err = errorAt(b.text, p.Pos(), "", "jobs have no member '%s': it belongs to twins", p.Steps[0].Name)
+		b.err = diag.At(b.text, p.Pos(), "", "jobs have no member '%s': it belongs to twins", p.Steps[0].Name)
 		return
 	}
 	names := make([]string, len(members))
@@ -216,7 +219,7 @@ func (b *binder) unknown(p *Path, step int, members []member) {
 		where = "'" + p.Steps[step-1].Name + "' has"
 	}
 	name := p.Steps[step].Name
-	hint := didYouMean(name, names)
+	hint := diag.DidYouMean(name, names)
 	if hint == "" && step == 0 {
 		for _, n := range [...]string{"desired", "reported"} {
 			if strings.EqualFold(n, name) {
@@ -224,5 +227,5 @@ func (b *binder) unknown(p *Path, step int, members []member) {
 			}
 		}
 	}
-	b.notes = append(b.notes, errorAt(b.text, p.Pos(), hint, "%s no member '%s'", where, clip(name)))
+	b.notes = append(b.notes, diag.At(b.text, p.Pos(), hint, "%s no member '%s'", where, diag.Clip(name)))
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"dunlin/internal/lang/diag"
 )
 
 // FunctionID names a function for those who translate calls.
@@ -199,12 +201,12 @@ func (f *Function) check(text string, c *Call) error {
 		} else if f.most > f.least {
 			want += " or " + fmt.Sprint(f.most)
 		}
-		return errorAt(text, c.Pos(), "", "%s takes %s arguments, not %d", f.Name, want, n)
+		return diag.At(text, c.Pos(), "", "%s takes %s arguments, not %d", f.Name, want, n)
 	}
 	for i, a := range c.Args {
 		want := f.arg(i) | oneOf(Undefined)
 		if t := typesOf(a); t&want == 0 {
-			return errorAt(text, a.Pos(), "", "argument %d of %s must be a %s, not a %s", i+1, f.Name, f.arg(i), t)
+			return diag.At(text, a.Pos(), "", "argument %d of %s must be a %s, not a %s", i+1, f.Name, f.arg(i), t)
 		}
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"dunlin/internal/lang/diag"
 )
 
 type tokenKind uint8
@@ -52,7 +54,7 @@ type lexer struct {
 }
 
 func (l *lexer) fail(pos int, hint, format string, args ...any) error {
-	return errorAt(l.text, pos, hint, format, args...)
+	return diag.At(l.text, pos, hint, format, args...)
 }
 
 func (l *lexer) space() {
@@ -148,7 +150,7 @@ func (l *lexer) number() (float64, error) {
 		}
 		v, err := strconv.ParseUint(s[2:n], 16, 64)
 		if err != nil {
-			return 0, l.fail(start, "0x and 1 to 16 hexadecimal digits", "'%s' is not a number", clip(s[:n]))
+			return 0, l.fail(start, "0x and 1 to 16 hexadecimal digits", "'%s' is not a number", diag.Clip(s[:n]))
 		}
 		l.pos += n
 		return float64(v), l.numberEnd(start)
@@ -175,7 +177,7 @@ func (l *lexer) number() (float64, error) {
 	}
 	v, err := strconv.ParseFloat(s[:n], 64)
 	if err != nil {
-		return 0, l.fail(start, "", "the number %s is too large", clip(s[:n]))
+		return 0, l.fail(start, "", "the number %s is too large", diag.Clip(s[:n]))
 	}
 	l.pos += n
 	return v, l.numberEnd(start)
@@ -184,7 +186,7 @@ func (l *lexer) number() (float64, error) {
 func (l *lexer) numberEnd(start int) error {
 	if rest := l.text[l.pos:]; rest != "" && (nameLen(rest) > 0 || rest[0] == '.') {
 		return l.fail(start, "texts are written 'text', names that begin with a digit [[name]]",
-			"'%s' is not a number", clip(l.text[start:l.pos+max(1, nameLen(rest))]))
+			"'%s' is not a number", diag.Clip(l.text[start:l.pos+max(1, nameLen(rest))]))
 	}
 	return nil
 }
@@ -295,7 +297,7 @@ func (l *lexer) word(t *token) error {
 			}
 			index, err := strconv.ParseUint(strings.TrimSpace(rest[1:end]), 10, 31)
 			if err != nil {
-				return l.fail(l.pos, "names are written [[name]]", "'%s' is not the position of an array member", clip(rest[1:end]))
+				return l.fail(l.pos, "names are written [[name]]", "'%s' is not the position of an array member", diag.Clip(rest[1:end]))
 			}
 			l.pos += end + 1
 			t.steps = append(t.steps, Step{Index: int(index)})

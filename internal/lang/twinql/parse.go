@@ -4,6 +4,8 @@ import (
 	"math"
 	"strings"
 	"unicode/utf8"
+
+	"dunlin/internal/lang/diag"
 )
 
 // MaxLength is the largest number of characters of a text.
@@ -67,20 +69,20 @@ func (p *parser) found() string {
 	if p.tok.kind == tokenEnd {
 		return "the end of the text"
 	}
-	return "'" + clip(p.lex.text[p.tok.pos:p.tok.end]) + "'"
+	return "'" + diag.Clip(p.lex.text[p.tok.pos:p.tok.end]) + "'"
 }
 
 func (p *parser) raw() string { return p.lex.text[p.tok.pos:p.tok.end] }
 
 func (p *parser) fail(hint, format string, args ...any) error {
-	return errorAt(p.lex.text, p.tok.pos, hint, format, args...)
+	return diag.At(p.lex.text, p.tok.pos, hint, format, args...)
 }
 
 // expected fails for a token that is not one of the words that may come.
 func (p *parser) expected(what string, words ...string) error {
 	hint := ""
 	if p.tok.kind == tokenWord {
-		hint = didYouMean(p.raw(), words)
+		hint = diag.DidYouMean(p.raw(), words)
 	}
 	return p.fail(hint, "%s is expected, not %s", what, p.found())
 }
@@ -99,7 +101,7 @@ func (p *parser) end() error {
 				return p.fail(hint, "%s does not belong here", p.found())
 			}
 		}
-		return p.fail(didYouMean(p.raw(), []string{"WHERE", "GROUP", "FROM", "AND", "OR", "IN", "NIN", "NOT"}), "%s does not belong here", p.found())
+		return p.fail(diag.DidYouMean(p.raw(), []string{"WHERE", "GROUP", "FROM", "AND", "OR", "IN", "NIN", "NOT"}), "%s does not belong here", p.found())
 	}
 	return p.fail("", "%s does not belong here", p.found())
 }
@@ -233,11 +235,11 @@ func (p *parser) aggregate(word token, name string) (Expr, error) {
 		}
 	}
 	if !known {
-		hint := didYouMean(name, aggregateNames[:])
+		hint := diag.DidYouMean(name, aggregateNames[:])
 		if findFunction(name) != nil {
 			hint = "functions can only be used after WHERE"
 		}
-		return nil, errorAt(p.lex.text, word.pos, hint, "'%s' is not an aggregate: they are COUNT, AVG, SUM, MIN and MAX", clip(name))
+		return nil, diag.At(p.lex.text, word.pos, hint, "'%s' is not an aggregate: they are COUNT, AVG, SUM, MIN and MAX", diag.Clip(name))
 	}
 	if err := p.advance(); err != nil {
 		return nil, err

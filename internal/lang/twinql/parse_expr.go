@@ -1,5 +1,7 @@
 package twinql
 
+import "dunlin/internal/lang/diag"
+
 // condition reads an expression that selects.
 func (p *parser) condition() (Expr, error) {
 	e, err := p.or()
@@ -12,7 +14,7 @@ func (p *parser) condition() (Expr, error) {
 // mustSelect refuses what can never be true, most often a slip.
 func (p *parser) mustSelect(e Expr) error {
 	if t := typesOf(e); t&oneOf(Bool, Undefined) == 0 {
-		return errorAt(p.lex.text, e.Pos(), "compare it with something", "a condition is expected, not a value")
+		return diag.At(p.lex.text, e.Pos(), "compare it with something", "a condition is expected, not a value")
 	}
 	return nil
 }
@@ -215,7 +217,7 @@ func (p *parser) mustCount(op string, e Expr) error {
 		if t == oneOf(Text) && op == "+" {
 			hint = "join texts with CONCAT"
 		}
-		return errorAt(p.lex.text, e.Pos(), hint, "'%s' needs numbers, not a %s", op, t)
+		return diag.At(p.lex.text, e.Pos(), hint, "'%s' needs numbers, not a %s", op, t)
 	}
 	return nil
 }
@@ -279,13 +281,13 @@ func (p *parser) call(word token, name string) (Expr, error) {
 	defer func() { p.depth-- }()
 	f := findFunction(name)
 	if f == nil {
-		hint := didYouMean(name, functionNames())
+		hint := diag.DidYouMean(name, functionNames())
 		for _, n := range aggregateNames {
-			if hint == "" && len(name) == len(n) && Suggest(name, []string{n}) != "" {
+			if hint == "" && len(name) == len(n) && diag.Suggest(name, []string{n}) != "" {
 				hint = "aggregates can only be selected"
 			}
 		}
-		return nil, errorAt(p.lex.text, word.pos, hint, "there is no function '%s'", clip(name))
+		return nil, diag.At(p.lex.text, word.pos, hint, "there is no function '%s'", diag.Clip(name))
 	}
 	c := &Call{at: at(word.pos), Function: f}
 	if err := p.advance(); err != nil {

@@ -3,6 +3,8 @@ package twinql
 import (
 	"errors"
 	"strings"
+
+	"dunlin/internal/lang/diag"
 )
 
 // Target is what a job or a configuration is for: devices or modules that
@@ -41,10 +43,10 @@ func ParseTarget(text string) (Target, error) {
 		t.Notes, err = Bind(q, prefix+text)
 	}
 	for _, n := range t.Notes {
-		n.back(len(prefix))
+		n.Back(len(prefix))
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
-		e.back(len(prefix))
+		e.Back(len(prefix))
 	}
 	switch {
 	case err != nil:
@@ -52,7 +54,7 @@ func ParseTarget(text string) (Target, error) {
 	case q.From == Jobs:
 		return t, &Error{Column: 1, Message: "devices.jobs cannot be aimed at", Hint: "use FROM devices or FROM devices.modules"}
 	case q.GroupBy != nil:
-		return t, errorAt(text, q.GroupBy[0].Pos()-len(prefix), "", "groups cannot be aimed at")
+		return t, diag.At(text, q.GroupBy[0].Pos()-len(prefix), "", "groups cannot be aimed at")
 	}
 	return t, nil
 }
@@ -61,9 +63,4 @@ func ParseTarget(text string) (Target, error) {
 func startsWithFrom(s string) bool {
 	const word = "from"
 	return len(s) > len(word) && strings.EqualFold(s[:len(word)], word) && strings.IndexByte(" \t\r\n", s[len(word)]) >= 0
-}
-
-// back counts in a text without its first n characters, which are ASCII.
-func (e *Error) back(n int) {
-	e.Offset, e.Column = max(0, e.Offset-n), max(1, e.Column-n)
 }
