@@ -10,11 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"dunlin/internal/engine/state/statetest"
 	"dunlin/test/device"
 	"dunlin/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) { harness.Main(withPostgres{m}) }
+
+// withPostgres stops the PostgreSQL server that tests started.
+type withPostgres struct{ m *testing.M }
+
+func (w withPostgres) Run() int { return statetest.Main(w.m) }
 
 const jsonBag = "%24.ct=application%2Fjson&%24.ce=utf-8"
 
