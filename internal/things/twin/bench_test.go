@@ -14,16 +14,28 @@ import (
 
 // BenchmarkReport has 1,000 devices that each keep one change, or eight, on
 // its way; every change is answered when it is durable.
+//
+// With events, the relay takes them away meanwhile.
 func BenchmarkReport(b *testing.B) {
 	for _, flight := range []int{1, 8} {
-		b.Run(fmt.Sprintf("sqlite/flight=%d", flight), func(b *testing.B) { benchmarkReport(b, statetest.SQLite(b), flight) })
-		b.Run(fmt.Sprintf("postgres/flight=%d", flight), func(b *testing.B) { benchmarkReport(b, statetest.Postgres(b), flight) })
+		for _, events := range []bool{false, true} {
+			name := fmt.Sprintf("flight=%d/events=%t", flight, events)
+			b.Run("sqlite/"+name, func(b *testing.B) { benchmarkReport(b, statetest.SQLite(b), flight, events) })
+			b.Run("postgres/"+name, func(b *testing.B) { benchmarkReport(b, statetest.Postgres(b), flight, events) })
+		}
 	}
 }
 
-func benchmarkReport(b *testing.B, db state.DB, flight int) {
+func benchmarkReport(b *testing.B, db state.DB, flight int, events bool) {
 	const devices = 1000
-	s := open(b, db, twin.StrictLimits())
+	var s *site
+	if events {
+		told := openTold(b, db)
+		s = told.site
+		go func() { _ = told.box.Run(b.Context()) }()
+	} else {
+		s = open(b, db, twin.StrictLimits())
+	}
 	keys := make([]twin.Key, devices)
 	var ready sync.WaitGroup
 	for i := range keys {

@@ -104,17 +104,23 @@ type stampWriter struct {
 }
 
 func (w *stampWriter) append(dst []byte, n *node) []byte {
-	dst = w.time(append(dst, `{"$lastUpdated":`...), n.at)
-	if w.versions && n.version > 0 {
-		dst = append(dst, `,"$lastUpdatedVersion":`...)
-		dst = strconv.AppendInt(dst, n.version, 10)
-	}
+	dst = w.stamp(dst, n)
 	for i := range n.members {
 		dst = append(dst, ',')
 		dst = appendKey(dst, n.members[i].key)
 		dst = w.append(dst, &n.members[i].val)
 	}
 	return append(dst, '}')
+}
+
+// stamp writes the beginning of an object: its own time and version.
+func (w *stampWriter) stamp(dst []byte, n *node) []byte {
+	dst = w.time(append(dst, `{"$lastUpdated":`...), n.at)
+	if w.versions && n.version > 0 {
+		dst = append(dst, `,"$lastUpdatedVersion":`...)
+		dst = strconv.AppendInt(dst, n.version, 10)
+	}
+	return dst
 }
 
 // time writes the time of a stamp as a JSON string.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dunlin/internal/engine/outbox"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 )
@@ -32,6 +33,7 @@ type Deps struct {
 	// an identity that has asked for them; false when there is none. It must
 	// not block.
 	Deliver    func(id iot.ID, in *iot.Inbound) bool
+	Outbox     *outbox.Box // for events of changes; nil when nobody wants them
 	Limits     Limits
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -52,6 +54,7 @@ const (
 type Room struct {
 	db      state.DB
 	deliver func(id iot.ID, in *iot.Inbound) bool
+	outbox  *outbox.Box
 	limits  Limits
 	logger  *slog.Logger
 	alone   bool       // no other node writes to the store, so what is kept is true
@@ -88,7 +91,7 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 		return nil, fmt.Errorf("twin: indexes: %w", err)
 	}
 	r := &Room{
-		db: d.DB, deliver: d.Deliver, limits: d.Limits, logger: d.Logger,
+		db: d.DB, deliver: d.Deliver, outbox: d.Outbox, limits: d.Limits, logger: d.Logger,
 		alone:   d.DB.Dialect() == state.SQLite,
 		metrics: newMetrics(d.Registerer), life: context.WithoutCancel(ctx),
 		entries: map[iot.ID]*entry{},

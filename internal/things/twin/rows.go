@@ -67,9 +67,15 @@ type row struct {
 // reported says that the row is written by the statements for reports.
 func (w *row) reported() bool { return w.rec != nil && w.only }
 
-// put writes the rows of a batch.
+// put writes the rows of a batch, and the events behind them.
 func (w *worker) put(ctx context.Context, tx state.Tx) error {
-	// Events of these changes belong here, into the same transaction.
+	if err := w.putRows(ctx, tx); err != nil {
+		return err
+	}
+	return w.room.outbox.Put(ctx, tx, &w.events.batch)
+}
+
+func (w *worker) putRows(ctx context.Context, tx state.Tx) error {
 	reports := 0
 	for i := range w.rows {
 		if w.rows[i].reported() {

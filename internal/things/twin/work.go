@@ -23,6 +23,7 @@ type worker struct {
 	works   []work
 	refused []refusal
 	buf     []byte
+	events  events
 }
 
 func (r *Room) work() {
@@ -173,13 +174,18 @@ func (r *Room) write(ctx context.Context, fn func(tx state.Tx) error) error {
 // be written.
 func (w *worker) apply(batch []*entry) {
 	w.rows, w.works = w.rows[:0], w.works[:0]
+	w.events.reset()
 	now := ticks(time.Now())
 	for _, e := range batch {
 		wk := work{room: w.room, entry: e, now: now, buf: w.buf, gone: e.gone}
+		if w.room.outbox != nil {
+			wk.events = &w.events
+		}
 		wk.begin()
 		for i := range e.taken {
 			wk.do(&e.taken[i])
 		}
+		wk.tell()
 		wk.settle()
 		if row, ok := wk.row(); ok {
 			w.rows = append(w.rows, row)
@@ -229,6 +235,9 @@ type work struct {
 	next    *record // what is written
 
 	tags, desired, reported tree
+
+	events *events // nil when nobody wants them
+	story  story
 }
 
 // tree is a section that is being changed.
@@ -259,6 +268,7 @@ func (w *work) do(o *op) {
 		o.err = notFound(w.entry.id)
 		return
 	case !w.live || o.generation > w.rec.generation:
+		w.tell()
 		w.live, w.rec, w.beyond = true, fresh(o.generation), true
 		w.tags, w.desired, w.reported = tree{}, tree{}, tree{}
 		w.changed = false
@@ -274,6 +284,7 @@ func (w *work) do(o *op) {
 			w.rec.model = o.text
 			w.rec.version++
 			w.changed, w.beyond, o.changed = true, true, true
+			w.story.model = w.events != nil
 		}
 	}
 	if o.err == nil && (o.finished != nil || o.viewed != nil) {
@@ -294,6 +305,7 @@ func checkModel(id string) error {
 
 func (w *work) drop(generation uint64) {
 	if w.live && w.rec.generation <= generation {
+		w.tell()
 		w.live, w.changed = false, false
 	}
 	w.dropped = true
@@ -337,9 +349,11 @@ func (w *work) report(o *op) error {
 	if err := fits(&n, "reported", lim.Reported, lim); err != nil {
 		return err
 	}
+	w.expect(&w.story.reported, &patch)
 	w.reported.node, w.reported.dirty = n, true
 	w.rec.reportedVersion++
 	w.rec.version++
+	w.note(&w.story.reported, &patch)
 	w.changed, o.changed = true, true
 	o.version = w.rec.reportedVersion
 	return nil
@@ -361,24 +375,26 @@ func (w *work) change(o *op) error {
 	if err != nil {
 		return err
 	}
-	before := w.desired
 	s := stamp{w.now, w.rec.desiredVersion + 1}
 	desired, err := w.changed1(&b.desired, &w.desired, &w.rec.desired, o.kind, s, "desired", lim.Desired)
 	if err != nil {
+		return err
+	}
+	if err := w.foresee(o.kind, &b); err != nil {
 		return err
 	}
 	if b.tags.is {
 		w.tags = tags
 	}
 	if b.desired.is {
-		before = w.desired
 		w.desired = desired
 		w.rec.desiredVersion++
-		o.notice = w.notice(o.kind, &b.desired, &before.node)
+		o.notice = w.notice(o.kind, &b.desired)
 	}
 	w.rec.version++
 	w.rec.etag++
 	w.changed, w.beyond, o.changed = true, true, true
+	w.recount(o.kind, &b)
 	return nil
 }
 
@@ -418,17 +434,10 @@ func (w *work) changed1(g *given, t *tree, s *section, kind opKind, at stamp, na
 // notice is what a device is told of a change: the change itself, or all of
 // the desired properties when they were replaced. A section that was cleared
 // is a change that removes every member, as devices only merge.
-func (w *work) notice(kind opKind, g *given, before *node) *iot.Inbound {
+func (w *work) notice(kind opKind, g *given) *iot.Inbound {
 	n := &g.tree
-	switch {
-	case kind == opReplace:
+	if kind == opReplace {
 		n = &w.desired.node
-	case g.clear:
-		all := node{members: make([]member, len(before.members))}
-		for i := range before.members {
-			all.members[i] = member{before.members[i].key, node{raw: null}}
-		}
-		n = &all
 	}
 	w.buf = n.append(w.buf[:0])
 	patch := appendVersioned(make([]byte, 0, len(w.buf)+32), string(w.buf), w.rec.desiredVersion)
