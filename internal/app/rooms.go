@@ -49,7 +49,7 @@ func (a *App) openRooms(ctx context.Context) error {
 	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})
 	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
 	if r.twins, err = twin.Open(ctx, twin.Deps{
-		DB: a.state, Deliver: r.presence.Deliver, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes,
+		DB: a.state, Deliver: r.presence.Deliver, Outbox: r.outbox, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes,
 		Logger: a.room("twin"), Registerer: a.registry,
 	}); err != nil {
 		return err
