@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"time"
 
 	"dunlin/internal/api/iothub"
 	"dunlin/internal/door/mqttd"
@@ -77,7 +78,7 @@ func (a *App) openRooms(ctx context.Context) error {
 	rest.Devices = hub.NewVisits(desk)
 	r.iothub = iothub.New(rest)
 	// Whoever is connected according to the store was so before this start.
-	if err := r.registry.ForgetConnections(ctx); err != nil {
+	if err := r.registry.ForgetConnections(ctx, time.Now()); err != nil {
 		return err
 	}
 	// Connects that are being decided when the instance ends are not worth
@@ -91,12 +92,16 @@ func (a *App) openRooms(ctx context.Context) error {
 	return nil
 }
 
-// saveActivity hands connection states from presence to the registry: rooms of
-// one floor do not know each other.
-func (r *rooms) saveActivity(ctx context.Context, list []presence.Activity) error {
+// saveActivity hands changes of connections from presence to the registry:
+// rooms of one floor do not know each other.
+func (r *rooms) saveActivity(ctx context.Context, list []presence.Change) error {
 	seen := make([]registry.Seen, len(list))
-	for i, a := range list {
-		seen[i] = registry.Seen{ID: a.ID, Activity: registry.Activity{Connected: a.Connected, Since: a.Since, Last: a.Last}}
+	for i := range list {
+		c := &list[i]
+		seen[i] = registry.Seen{
+			ID: c.ID, Generation: c.Generation, Same: c.Same,
+			Activity: registry.Activity{Connected: c.Connected, Since: c.Since, Last: c.Last},
+		}
 	}
 	return r.registry.SaveActivity(ctx, seen)
 }

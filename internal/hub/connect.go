@@ -61,7 +61,7 @@ func (d *Desk) Connect(ctx context.Context, c Credentials, conn Conn) (Device, e
 	s.source = d.ingest.Source(iot.Origin{
 		ID: c.ID, Generation: identity.Generation, Auth: identity.Auth, Model: c.Model,
 	}, conn)
-	d.presence.Enter(&s.entry, c.ID, s, identity.Expiry, time.Now())
+	d.presence.Enter(&s.entry, c.ID, identity.Generation, s, identity.Expiry, time.Now())
 	if d.presence.Kicks() != kicks {
 		// Somebody was disabled, deleted or given new keys meanwhile: when it
 		// was this identity, the kick has missed it.

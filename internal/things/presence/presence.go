@@ -1,7 +1,8 @@
 // Package presence knows which identity is connected, and where. One identity
 // has one connection: the newest wins. It ends connections whose token has
-// expired and keeps connection state and last activity up to date in the
-// registry, in batches, so that a storm of connects is not a storm of writes.
+// expired and hands every change of a connection to the registry, in the order
+// in which they happened and in batches, so that a storm of connects is not a
+// storm of writes.
 package presence
 
 import (
@@ -26,16 +27,25 @@ type Peer interface {
 	Deliver(in *iot.Inbound) bool
 }
 
-// Activity is a connection state to be stored.
-type Activity struct {
-	ID        iot.ID
-	Connected bool
-	Since     time.Time // last change of Connected
-	Last      time.Time // last activity
+// Change is a change of an identity's connection that is to be stored. Those of
+// one identity alternate: it connected, it disconnected.
+type Change struct {
+	ID         iot.ID
+	Generation uint64 // of the identity when it connected
+	Connected  bool
+	Same       bool      // Connected is as it was: only Last is new
+	Since      time.Time // of the connection or its end
+	Last       time.Time // last activity
 }
 
-// Saver stores activities; the registry implements it.
-type Saver func(ctx context.Context, a []Activity) error
+// Saver stores changes, in order and all of them or none; the registry
+// implements it. There are at most MaxSave in one call, and one call at a time.
+// A call that failed is repeated with the same changes.
+type Saver func(ctx context.Context, list []Change) error
+
+// MaxSave is the largest number of changes stored together: a larger write
+// would hold up others.
+const MaxSave = 512
 
 // Deps is what the room needs.
 type Deps struct {
@@ -44,12 +54,16 @@ type Deps struct {
 	Registerer prometheus.Registerer
 }
 
-// saveEvery is how often changed states are stored; refreshEvery bounds how
-// old the stored last activity of a device that stays connected can be.
+// saveAfter is how long changes are gathered before they are stored, when
+// there are not enough for a whole write; tryAfter follows a write that failed.
+// refreshEvery bounds how old the stored last activity of a device that stays
+// connected can be. From maxWaiting changes on that cannot be stored, those
+// that cancel each other out are dropped.
 const (
-	saveEvery    = time.Second
+	saveAfter    = 150 * time.Millisecond
+	tryAfter     = time.Second
 	refreshEvery = 5 * time.Minute
-	saveBatch    = 5000
+	maxWaiting   = 1 << 17
 )
 
 // neverYear is the year from which on an expiry means never: certificates
@@ -66,29 +80,42 @@ type Room struct {
 
 	mu     sync.Mutex
 	here   map[iot.ID]*Entry
+	left   map[iot.ID]gone // whose end is not stored yet
 	expiry expiryHeap
-	dirty  map[iot.ID]Activity
 	wake   chan struct{} // capacity 1: the earliest expiry has changed
+	due    chan struct{} // capacity 1: there is something to store
+
+	queue  []Change // to be stored, oldest first
+	saving int      // how many of them are being stored
+	most   int      // length of the queue at which it is looked through
+}
+
+// gone is a connection that has ended.
+type gone struct {
+	since, last time.Time
 }
 
 // Entry is one live connection.
 type Entry struct {
-	id     iot.ID
-	peer   Peer
-	since  time.Time
-	expiry int64 // Unix nanoseconds, 0 for none
-	index  int   // in the heap, -1 when not there
-	last   atomic.Int64
-	saved  int64 // last activity that was stored; under Room.mu
+	id         iot.ID
+	generation uint64
+	peer       Peer
+	since      time.Time
+	expiry     int64 // Unix nanoseconds, 0 for none
+	index      int   // in the heap, -1 when not there
+	last       atomic.Int64
+	saved      int64 // last activity that was stored; under Room.mu
 }
 
 // New makes the room; Run keeps it going.
 func New(d Deps) *Room {
 	r := &Room{
 		save: d.Save, logger: d.Logger,
-		here:  map[iot.ID]*Entry{},
-		dirty: map[iot.ID]Activity{},
-		wake:  make(chan struct{}, 1),
+		here: map[iot.ID]*Entry{},
+		left: map[iot.ID]gone{},
+		wake: make(chan struct{}, 1),
+		due:  make(chan struct{}, 1),
+		most: maxWaiting,
 		takeovers: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "dunlin_connection_takeovers_total",
 			Help: "Connections ended because the same identity connected again.",
@@ -97,30 +124,43 @@ func New(d Deps) *Room {
 	d.Registerer.MustRegister(r.takeovers, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "dunlin_devices_connected",
 		Help: "Devices and modules connected to this node.",
-	}, func() float64 { return float64(r.Connected()) }))
+	}, func() float64 { return float64(r.Connected()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "dunlin_connection_changes_waiting",
+		Help: "Connects and disconnects that are not stored yet.",
+	}, func() float64 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return float64(len(r.queue))
+	}))
 	return r
 }
 
-// Enter makes e the connection of id and kicks an earlier one. A zero expiry
-// means that the credential does not expire.
-func (r *Room) Enter(e *Entry, id iot.ID, p Peer, expiry, now time.Time) {
-	e.id, e.peer, e.since, e.index = id, p, now, -1
+// Enter makes e the connection of the identity with that generation and kicks
+// an earlier one, which has ended then. A zero expiry means that the credential
+// does not expire.
+func (r *Room) Enter(e *Entry, id iot.ID, generation uint64, p Peer, expiry, now time.Time) {
+	e.id, e.generation, e.peer, e.index = id, generation, p, -1
 	e.saved = now.UnixNano()
 	e.last.Store(e.saved)
 	r.mu.Lock()
 	old := r.here[id]
 	r.here[id] = e
 	if old != nil {
+		now = later(now, old.since)
 		r.unschedule(old)
+		r.note(&Change{ID: id, Generation: old.generation, Since: now, Last: time.Unix(0, old.last.Load())})
+	} else {
+		delete(r.left, id)
 	}
+	e.since = now
 	if !expiry.IsZero() && expiry.Year() < neverYear {
 		e.expiry = expiry.UnixNano()
 		heap.Push(&r.expiry, e)
 		if e.index == 0 {
-			r.signal()
+			signal(r.wake)
 		}
 	}
-	r.dirty[id] = Activity{ID: id, Connected: true, Since: now, Last: now}
+	r.note(&Change{ID: id, Generation: generation, Connected: true, Since: now, Last: now})
 	r.mu.Unlock()
 	if old != nil {
 		r.takeovers.Inc()
@@ -138,7 +178,28 @@ func (r *Room) Leave(e *Entry, now time.Time) {
 		return
 	}
 	delete(r.here, e.id)
-	r.dirty[e.id] = Activity{ID: e.id, Since: now, Last: time.Unix(0, e.last.Load())}
+	g := gone{later(now, e.since), time.Unix(0, e.last.Load())}
+	r.left[e.id] = g
+	r.note(&Change{ID: e.id, Generation: e.generation, Since: g.since, Last: g.last})
+}
+
+// later keeps the times of changes in their order: now was taken before mu.
+func later(now, since time.Time) time.Time {
+	if now.Before(since) {
+		return since
+	}
+	return now
+}
+
+// note puts a change in the queue. It is called under mu.
+func (r *Room) note(c *Change) {
+	r.queue = append(r.queue, *c)
+	switch n := len(r.queue) - r.saving; {
+	case n == 1 || n == MaxSave:
+		signal(r.due)
+	case n >= r.most:
+		r.thin()
+	}
 }
 
 // ID is the identity that is connected.
@@ -154,8 +215,8 @@ func (r *Room) State(id iot.ID) (connected bool, since, last time.Time, known bo
 	if e := r.here[id]; e != nil {
 		return true, e.since, time.Unix(0, e.last.Load()), true
 	}
-	if a, ok := r.dirty[id]; ok {
-		return a.Connected, a.Since, a.Last, true
+	if g, ok := r.left[id]; ok {
+		return false, g.since, g.last, true
 	}
 	return false, time.Time{}, time.Time{}, false
 }
@@ -199,30 +260,51 @@ func (r *Room) Has(id iot.ID) bool {
 	return r.here[id] != nil
 }
 
-// Forget drops what is waiting to be stored for an identity that was deleted.
+// Forget drops what is known of an identity that was deleted and has no
+// connection. Changes that wait are not stored, as the identity is not there.
 func (r *Room) Forget(id iot.ID) {
 	r.mu.Lock()
-	delete(r.dirty, id)
+	delete(r.left, id)
 	r.mu.Unlock()
 }
 
-// Run ends expired connections and stores states until ctx ends, then stores
+// Run ends expired connections and stores changes until ctx ends, then stores
 // what is left.
 func (r *Room) Run(ctx context.Context) error {
-	save := time.NewTicker(saveEvery)
+	save := time.NewTimer(time.Hour)
+	save.Stop()
 	defer save.Stop()
 	refresh := time.NewTicker(refreshEvery)
 	defer refresh.Stop()
 	expire := time.NewTimer(time.Hour)
 	defer expire.Stop()
+	failed, armed := false, false
 	for {
 		expire.Reset(r.expire(time.Now()))
 		select {
 		case <-ctx.Done():
-			r.Flush(context.WithoutCancel(ctx))
+			r.store(context.WithoutCancel(ctx), 1)
 			return nil
+		case <-r.due:
+			switch n := r.waiting(); {
+			case failed || n == 0:
+			case n >= MaxSave:
+				save.Reset(0)
+				armed = true
+			case !armed:
+				save.Reset(saveAfter)
+				armed = true
+			}
 		case <-save.C:
-			r.Flush(ctx)
+			failed = !r.store(ctx, MaxSave)
+			switch armed = true; {
+			case failed:
+				save.Reset(tryAfter)
+			case r.waiting() > 0:
+				save.Reset(saveAfter)
+			default:
+				armed = false
+			}
 		case <-refresh.C:
 			r.refresh()
 		case <-expire.C:
@@ -231,47 +313,20 @@ func (r *Room) Run(ctx context.Context) error {
 	}
 }
 
-// Flush stores every changed state now.
-func (r *Room) Flush(ctx context.Context) {
-	for {
-		r.mu.Lock()
-		batch := make([]Activity, 0, min(len(r.dirty), saveBatch))
-		for id, a := range r.dirty {
-			if len(batch) == saveBatch {
-				break
-			}
-			batch = append(batch, a)
-			delete(r.dirty, id)
-		}
-		if len(r.dirty) == 0 {
-			r.dirty = map[iot.ID]Activity{} // a map keeps the room of its fullest hour
-		}
-		r.mu.Unlock()
-		if len(batch) == 0 {
-			return
-		}
-		if err := r.save(ctx, batch); err != nil {
-			r.logger.Error("connection states not stored, will be tried again", slog.Int("count", len(batch)), slog.Any("error", err))
-			r.mu.Lock()
-			for _, a := range batch {
-				if _, newer := r.dirty[a.ID]; !newer {
-					r.dirty[a.ID] = a
-				}
-			}
-			r.mu.Unlock()
-			return
-		}
-	}
+func (r *Room) waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue)
 }
 
-// refresh marks connections whose stored last activity is out of date.
+// refresh notes the last activity of connections where the stored one is old.
 func (r *Room) refresh() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, e := range r.here {
 		if last := e.last.Load(); last != e.saved {
 			e.saved = last
-			r.dirty[id] = Activity{ID: id, Connected: true, Since: e.since, Last: time.Unix(0, last)}
+			r.note(&Change{ID: id, Generation: e.generation, Connected: true, Same: true, Since: e.since, Last: time.Unix(0, last)})
 		}
 	}
 }
@@ -301,9 +356,9 @@ func (r *Room) unschedule(e *Entry) {
 	}
 }
 
-func (r *Room) signal() {
+func signal(c chan struct{}) {
 	select {
-	case r.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -19,6 +19,7 @@ type Ended struct {
 	ID         iot.ID
 	Generation uint64
 	Reason     *iot.Error
+	connected  bool // as it is stored
 }
 
 // Deleted reports whether the identity is gone, and not only its connection.
@@ -171,7 +172,10 @@ func (r *Registry) changeDevice(ctx context.Context, tx state.Tx, spec DeviceSpe
 			return old, nil, err
 		}
 	case d.weaker(&old.Secrets):
-		ended = []Ended{{iot.ID{Device: d.ID}, d.Generation, iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the device %s were changed", d.ID)}}
+		ended = []Ended{{
+			ID: iot.ID{Device: d.ID}, Generation: d.Generation,
+			Reason: iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the device %s were changed", d.ID),
+		}}
 	}
 	if err := updateDevice(ctx, tx, &d); err != nil {
 		return old, nil, err
@@ -209,20 +213,21 @@ func dropDevice(ctx context.Context, tx state.Tx, id string, match Match, l *lif
 	if _, err := tx.Exec(ctx, "DELETE FROM module WHERE device = ?", id); err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, "DELETE FROM seen WHERE device = ?", id); err != nil {
+	err = tx.QueryRow(ctx, "DELETE FROM seen WHERE device = ? RETURNING connected", id).Scan(&ended[0].connected)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}
 	for _, e := range slices.Backward(ended) { // modules first
-		l.deleted(e.ID, e.Generation)
+		l.deleted(e.ID, e.Generation, e.connected)
 	}
 	_, err = tx.Exec(ctx, "DELETE FROM device WHERE id = ?", id)
 	return ended, err
 }
 
-// endAll names the device and all of its modules.
+// endAll names the device, first, and all of its modules.
 func endAll(ctx context.Context, tx state.Tx, id string, generation uint64, reason *iot.Error) ([]Ended, error) {
-	ended := []Ended{{iot.ID{Device: id}, generation, reason}}
-	rows, err := tx.Query(ctx, "SELECT id, generation FROM module WHERE device = ?", id)
+	ended := []Ended{{ID: iot.ID{Device: id}, Generation: generation, Reason: reason}}
+	rows, err := tx.Query(ctx, "SELECT id, generation, connected FROM module WHERE device = ?", id)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +235,7 @@ func endAll(ctx context.Context, tx state.Tx, id string, generation uint64, reas
 	for rows.Next() {
 		e := Ended{ID: iot.ID{Device: id}, Reason: reason}
 		var generation int64
-		if err := rows.Scan(&e.ID.Module, &generation); err != nil {
+		if err := rows.Scan(&e.ID.Module, &generation, &e.connected); err != nil {
 			return nil, err
 		}
 		e.Generation = uint64(generation)

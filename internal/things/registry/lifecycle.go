@@ -12,19 +12,27 @@ import (
 // lifecycle gathers the events of one transaction that makes and deletes
 // identities. Make a new one whenever the transaction is run.
 type lifecycle struct {
-	box   *outbox.Box // nil: nobody wants events
-	now   time.Time
-	batch outbox.Batch
-	body  []byte
+	registry *Registry
+	box      *outbox.Box // nil: nobody wants events
+	now      time.Time
+	batch    outbox.Batch
+	body     []byte
 }
 
-func (r *Registry) lifecycle(now time.Time) *lifecycle { return &lifecycle{box: r.outbox, now: now} }
+func (r *Registry) lifecycle(now time.Time) *lifecycle {
+	return &lifecycle{registry: r, box: r.outbox, now: now}
+}
 
 func (l *lifecycle) created(id iot.ID, generation uint64) {
 	l.add("createDeviceIdentity", id, generation)
 }
 
-func (l *lifecycle) deleted(id iot.ID, generation uint64) {
+// deleted tells of an identity that is deleted. When it is connected, its
+// connection ends with it, as far as events can tell.
+func (l *lifecycle) deleted(id iot.ID, generation uint64, connected bool) {
+	if connected {
+		l.registry.addConnection(&l.batch, id, generation, false, l.now)
+	}
 	l.add("deleteDeviceIdentity", id, generation)
 }
 

@@ -177,7 +177,7 @@ func (r *Registry) changeModule(ctx context.Context, tx state.Tx, spec ModuleSpe
 	}
 	var ended []Ended
 	if m.weaker(&old.Secrets) {
-		ended = []Ended{{m.ID, m.Generation, iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the module %s were changed", m.ID)}}
+		ended = []Ended{{ID: m.ID, Generation: m.Generation, Reason: iot.Errorf(iot.UnauthorizedAccess, "the keys or thumbprints of the module %s were changed", m.ID)}}
 	}
 	return m, ended, updateModule(ctx, tx, &m)
 }
@@ -187,8 +187,10 @@ func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match, l *lif
 	var (
 		etag       string
 		generation int64
+		connected  bool
 	)
-	err := tx.QueryRow(ctx, "SELECT etag, generation FROM module WHERE device = ? AND id = ?", id.Device, id.Module).Scan(&etag, &generation)
+	err := tx.QueryRow(ctx, "SELECT etag, generation, connected FROM module WHERE device = ? AND id = ?", id.Device, id.Module).
+		Scan(&etag, &generation, &connected)
 	if errors.Is(err, sql.ErrNoRows) {
 		if err := deviceExists(ctx, tx, id.Device); err != nil {
 			return nil, err
@@ -204,9 +206,9 @@ func dropModule(ctx context.Context, tx state.Tx, id iot.ID, match Match, l *lif
 	if err := match.check(id, etag); err != nil {
 		return nil, err
 	}
-	l.deleted(id, uint64(generation))
+	l.deleted(id, uint64(generation), connected)
 	_, err = tx.Exec(ctx, "DELETE FROM module WHERE device = ? AND id = ?", id.Device, id.Module)
-	return []Ended{{id, uint64(generation), iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)}}, err
+	return []Ended{{ID: id, Generation: uint64(generation), Reason: iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)}}, err
 }
 
 func (r *Registry) addEdgeModules(ctx context.Context, tx state.Tx, device string, l *lifecycle) error {
@@ -228,14 +230,15 @@ func dropEdgeModules(ctx context.Context, tx state.Tx, device string, l *lifecyc
 	for _, name := range [...]string{EdgeAgent, EdgeHub} {
 		id := iot.ID{Device: device, Module: name}
 		var generation int64
-		err := tx.QueryRow(ctx, "DELETE FROM module WHERE device = ? AND id = ? RETURNING generation", device, name).Scan(&generation)
+		var connected bool
+		err := tx.QueryRow(ctx, "DELETE FROM module WHERE device = ? AND id = ? RETURNING generation, connected", device, name).Scan(&generation, &connected)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, err
 		}
 		if err == nil {
-			l.deleted(id, uint64(generation))
+			l.deleted(id, uint64(generation), connected)
 		}
-		ended = append(ended, Ended{id, uint64(generation), iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)})
+		ended = append(ended, Ended{ID: id, Generation: uint64(generation), Reason: iot.Errorf(iot.ModuleNotFound, "the module %s was deleted", id)})
 	}
 	return ended, nil
 }

@@ -37,6 +37,7 @@ type Registry struct {
 	logger   *slog.Logger
 
 	generation  atomic.Uint64 // the last one given
+	sequence    sequence
 	authorities authorityCache
 }
 
@@ -50,6 +51,9 @@ func Open(ctx context.Context, d Deps) (*Registry, error) {
 		return nil, err
 	}
 	r := &Registry{db: d.DB, policies: d.Policies, outbox: d.Outbox, logger: d.Logger}
+	if err := r.sequence.open(ctx, d.DB); err != nil {
+		return nil, err
+	}
 	if _, err := r.authorities.load(ctx, d.DB, true); err != nil {
 		return nil, fmt.Errorf("registry: read the device CA certificates: %w", err)
 	}

@@ -59,7 +59,7 @@ func fillTwins(b *testing.B, db state.DB, n int) {
 					VALUES (?, 1, 'e', 0, 0, 0, 0, 0, '', '')`, id); err != nil {
 					return err
 				}
-				if _, err := tx.Exec(b.Context(), "INSERT INTO seen (device, connected, connected_at, active_at) VALUES (?, ?, 0, 0)", id, max(0, 1-i%50)); err != nil {
+				if _, err := tx.Exec(b.Context(), "INSERT INTO seen (device, made, connected, connected_at, active_at) VALUES (?, 1, ?, 0, 0)", id, max(0, 1-i%50)); err != nil {
 					return err
 				}
 				rec := fresh(1)

@@ -82,7 +82,7 @@ func (f *fleet) device(i *twin.Identity) {
 		if err != nil || (!i.Connected && i.LastActivity.IsZero()) {
 			return err // never connected
 		}
-		_, err = tx.Exec(f.tb.Context(), "INSERT INTO seen (device, connected, connected_at, active_at) VALUES (?, ?, 0, ?)",
+		_, err = tx.Exec(f.tb.Context(), "INSERT INTO seen (device, made, connected, connected_at, active_at) VALUES (?, 1, ?, 0, ?)",
 			i.ID.Device, flag[i.Connected], nanos(i.LastActivity))
 		return err
 	})

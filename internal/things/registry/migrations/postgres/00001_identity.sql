@@ -20,6 +20,7 @@ CREATE TABLE device (
 -- connect: kept apart they are a few pages, not a page of the registry each.
 CREATE TABLE seen (
     device        TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    made          BIGINT NOT NULL,   -- generation of the device
     connected     SMALLINT NOT NULL, -- 1: connected
     connected_at  BIGINT NOT NULL,   -- last change of connected
     active_at     BIGINT NOT NULL    -- last activity
@@ -50,6 +51,12 @@ CREATE TABLE authority (
     created_at    BIGINT NOT NULL,
     updated_at    BIGINT NOT NULL
 );
+-- What the numbers of connection events begin with: the starts on this store.
+CREATE TABLE sequence (
+    start         BIGINT NOT NULL
+);
+INSERT INTO sequence (start) VALUES (0);
 -- Few devices are disabled; all are counted along the smallest tree.
 CREATE INDEX device_disabled ON device (status) WHERE status = 1;
 CREATE INDEX seen_connected ON seen (device) WHERE connected = 1;
+CREATE INDEX module_connected ON module (device, id) WHERE connected = 1;
