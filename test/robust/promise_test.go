@@ -105,9 +105,18 @@ func keepPromises(t *testing.T, args []string, writers func() map[string]writer)
 	defer cancel()
 	each("prepare", func(wr writer) error { return wr.prepare(w) })
 	var slowest, checking time.Duration
-	for range n {
+	idle := func() (name string) { // a writer that has not been cut off in its work
+		for name, wr := range list {
+			if acknowledged, cut := wr.counts(); acknowledged == 0 || cut == 0 {
+				return name
+			}
+		}
+		return ""
+	}
+	kills := 0
+	for ; kills < n || idle() != "" && kills < 5*n; kills++ { // more on a machine that is busy
 		life, end := context.WithCancel(ctx)
-		time.AfterFunc(time.Duration(20+random.IntN(300))*time.Millisecond, func() {
+		time.AfterFunc(time.Duration(30+random.IntN(300))*time.Millisecond, func() {
 			s.Kill()
 			end()
 		})
@@ -131,11 +140,11 @@ func keepPromises(t *testing.T, args []string, writers func() map[string]writer)
 	for name, wr := range list {
 		acknowledged, cut := wr.counts()
 		t.Logf("%-20s %6d writes acknowledged, %4d cut off by a kill", name, acknowledged, cut)
-		if acknowledged == 0 || cut == 0 {
-			t.Errorf("%s: %d acknowledged, %d cut off: the test did not do what it says", name, acknowledged, cut)
-		}
 	}
-	t.Logf("%d kills; slowest start %s; %s of checks", n, slowest.Round(time.Millisecond), checking.Round(time.Millisecond))
+	if name := idle(); name != "" {
+		t.Errorf("%s wrote nothing, or was never cut off: the test did not do what it says", name)
+	}
+	t.Logf("%d kills; slowest start %s; %s of checks", kills, slowest.Round(time.Millisecond), checking.Round(time.Millisecond))
 	if err := s.Stop(); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
