@@ -19,6 +19,11 @@ const (
 	IotHubFormatError       Code = 400006
 	InvalidSchemaVersion    Code = 400010
 	DeviceDefinedTwice      Code = 400011
+	InvalidCorrelationID    Code = 400015
+	ExpiredCorrelationID    Code = 400016
+	InvalidUploadStatus     Code = 400019
+	InvalidBlob             Code = 400020
+	RequestCanceled         Code = 400021
 	DeserializationError    Code = 400012
 	BulkOperationFailure    Code = 400013
 	ReplacedByNewConnection Code = 400027
@@ -39,13 +44,16 @@ const (
 	HubUnauthorized             Code = 401003
 	SystemModuleUnauthorized    Code = 401100
 	Forbidden                   Code = 403000
+	JobQuotaExceeded            Code = 403003
 	QueueDepthExceeded          Code = 403004
+	TooManyUploads              Code = 403006
 	InvalidMessageExpiry        Code = 403009
 	OperationNotAvailable       Code = 403010
 	DeviceDisabled              Code = 403012
 	MethodsInFlightExceeded     Code = 403800
 	NotFound                    Code = 404000
 	DeviceNotFound              Code = 404001
+	JobNotFound                 Code = 404002
 	ModuleNotFound              Code = 404010
 	DeviceNotOnline             Code = 404103
 	DeviceConnectionClosed      Code = 404104
@@ -53,6 +61,7 @@ const (
 	MethodNotAllowed            Code = 405000
 	Conflict                    Code = 409000
 	DeviceAlreadyExists         Code = 409001
+	JobAlreadyExists            Code = 409104
 	ModuleAlreadyExists         Code = 409301
 	ConfigurationAlreadyExists  Code = 409401
 	ConfigurationBeingApplied   Code = 409402
@@ -64,6 +73,7 @@ const (
 	TooManyConfigurations       Code = 413101
 	UnsupportedMediaType        Code = 415101
 	Throttled                   Code = 429001
+	TooManyJobs                 Code = 429004
 	ServerError                 Code = 500001
 	BadDeviceResponse           Code = 502101
 	ServiceUnavailable          Code = 503001
@@ -80,6 +90,11 @@ var codeNames = map[Code]string{
 	IotHubFormatError:       "IotHubFormatError",
 	InvalidSchemaVersion:    "InvalidSchemaVersion",
 	DeviceDefinedTwice:      "DeviceDefinedMultipleTimes",
+	InvalidCorrelationID:    "InvalidFileUploadCorrelationId",
+	ExpiredCorrelationID:    "ExpiredFileUploadCorrelationId",
+	InvalidUploadStatus:     "InvalidFileUploadCompletionStatus",
+	InvalidBlob:             "InvalidStorageEndpointOrBlob",
+	RequestCanceled:         "RequestCanceled",
 	DeserializationError:    "DeserializationError",
 	BulkOperationFailure:    "BulkRegistryOperationFailure",
 	ReplacedByNewConnection: "ConnectionForcefullyClosedOnNewConnection",
@@ -100,13 +115,16 @@ var codeNames = map[Code]string{
 	HubUnauthorized:             "IotHubUnauthorized",
 	SystemModuleUnauthorized:    "SystemModuleModifyUnauthorizedAccess",
 	Forbidden:                   "GenericForbidden",
+	JobQuotaExceeded:            "JobQuotaExceeded",
 	QueueDepthExceeded:          "DeviceMaximumQueueDepthExceeded",
+	TooManyUploads:              "DeviceMaximumActiveFileUploadLimitExceeded",
 	InvalidMessageExpiry:        "InvalidMessageExpiryTime",
 	OperationNotAvailable:       "OperationNotAvailableInCurrentTier",
 	DeviceDisabled:              "DeviceDisabled",
 	MethodsInFlightExceeded:     "DeviceMaximumInflightMethodExceeded",
 	NotFound:                    "GenericNotFound",
 	DeviceNotFound:              "DeviceNotFound",
+	JobNotFound:                 "JobNotFound",
 	ModuleNotFound:              "ModuleNotFound",
 	DeviceNotOnline:             "DeviceNotOnline",
 	DeviceConnectionClosed:      "DeviceConnectionClosedRemotely",
@@ -114,6 +132,7 @@ var codeNames = map[Code]string{
 	MethodNotAllowed:            "GenericMethodNotAllowed",
 	Conflict:                    "GenericConflict",
 	DeviceAlreadyExists:         "DeviceAlreadyExists",
+	JobAlreadyExists:            "JobAlreadyExists",
 	ModuleAlreadyExists:         "ModuleAlreadyExistsOnDevice",
 	ConfigurationAlreadyExists:  "ConfigurationAlreadyExists",
 	ConfigurationBeingApplied:   "ApplyConfigurationAlreadyInProgressOnDevice",
@@ -125,6 +144,7 @@ var codeNames = map[Code]string{
 	TooManyConfigurations:       "ConfigurationCountLimitExceeded",
 	UnsupportedMediaType:        "IncompatibleDataType",
 	Throttled:                   "ThrottlingException",
+	TooManyJobs:                 "ThrottlingMaxActiveJobCountExceeded",
 	ServerError:                 "ServerError",
 	BadDeviceResponse:           "BadDeviceResponse",
 	ServiceUnavailable:          "ServiceUnavailable",
