@@ -368,26 +368,6 @@ func TestErrorsOfTheServerStayInside(t *testing.T) {
 	}
 }
 
-func TestAppendStringAgreesWithEncodingJSON(t *testing.T) {
-	for _, s := range []string{"", "plain", "é€😀", "\"\\/\b\f\n\r\t", "a\x00b\x1f", "\xff\xc3(", "<&>", "\u2028"} {
-		var got string
-		if err := json.Unmarshal(appendString(nil, s), &got); err != nil {
-			t.Errorf("%q: %v", s, err)
-		}
-		b, err := json.Marshal(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want string
-		if err := json.Unmarshal(b, &want); err != nil {
-			t.Fatal(err)
-		}
-		if got != want {
-			t.Errorf("%q: %q, want %q", s, got, want)
-		}
-	}
-}
-
 func BenchmarkEventLine(b *testing.B) {
 	e := record.Event{Origin: iot.Origin{ID: iot.ID{Device: "dev-1"}, Generation: 638}, Message: iot.Message{
 		System: []iot.SystemProperty{{Key: iot.ContentType, Value: []byte("application/json")}, {Key: iot.ContentEncoding, Value: []byte("utf-8")}},

@@ -76,10 +76,10 @@ func (l *lineWriter) append(b []byte, rec *eventlog.Record, e *record.Event) []b
 			b = append(b, p.Key.String()...)
 			b = append(b, '"')
 		} else { // written by a newer build
-			b = appendString(b, "system-"+strconv.Itoa(int(p.Key)))
+			b = jsontext.AppendString(b, "system-"+strconv.Itoa(int(p.Key)))
 		}
 		b = append(b, ':')
-		b = appendString(b, p.Value)
+		b = jsontext.AppendString(b, p.Value)
 		b = append(b, ',')
 	}
 	b = append(b, o.proof...)
@@ -91,12 +91,12 @@ func (l *lineWriter) append(b []byte, rec *eventlog.Record, e *record.Event) []b
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, p.Name)
+		b = jsontext.AppendString(b, p.Name)
 		b = append(b, ':')
 		if p.Value == nil {
 			b = append(b, "null"...)
 		} else {
-			b = appendString(b, p.Value)
+			b = jsontext.AppendString(b, p.Value)
 		}
 	}
 	b = append(b, '}')
@@ -107,28 +107,28 @@ func (l *lineWriter) append(b []byte, rec *eventlog.Record, e *record.Event) []b
 func newOriginText(o *iot.Origin) *originText {
 	t := new(originText)
 	b := append(t.ids, `","deviceId":`...)
-	b = appendString(b, o.ID.Device)
+	b = jsontext.AppendString(b, o.ID.Device)
 	b = append(b, `,"moduleId":`...)
-	b = appendString(b, o.ID.Module)
+	b = jsontext.AppendString(b, o.ID.Module)
 	t.ids = append(b, ',')
 
 	b = append(t.proof, `"iothub-connection-device-id":`...)
-	b = appendString(b, o.ID.Device)
+	b = jsontext.AppendString(b, o.ID.Device)
 	if o.ID.Module != "" {
 		b = append(b, `,"iothub-connection-module-id":`...)
-		b = appendString(b, o.ID.Module)
+		b = jsontext.AppendString(b, o.ID.Module)
 	}
 	b = append(b, `,"iothub-connection-auth-method":`...)
-	b = appendString(b, o.Auth.String())
+	b = jsontext.AppendString(b, o.Auth.String())
 	b = append(b, `,"iothub-connection-auth-generation-id":"`...)
 	b = strconv.AppendUint(b, o.Generation, 10)
 	t.proof = append(b, `","iothub-enqueuedtime":"`...)
 
 	b = append(t.dataset, `","iothub-message-source":`...)
-	b = appendString(b, o.Source.String())
+	b = jsontext.AppendString(b, o.Source.String())
 	if o.Model != "" {
 		b = append(b, `,"dt-dataschema":`...)
-		b = appendString(b, o.Model)
+		b = jsontext.AppendString(b, o.Model)
 	}
 	t.dataset = b
 	return t
@@ -195,50 +195,6 @@ func appendErrorLine(b []byte, partition int, offset eventlog.Offset, err error)
 		b = append(b, '"')
 	}
 	b = append(b, `,"error":`...)
-	b = appendString(b, err.Error())
+	b = jsontext.AppendString(b, err.Error())
 	return append(b, '}', '\n')
-}
-
-// appendString writes s as a JSON string. Bytes that are not UTF-8 become the
-// replacement character.
-func appendString[S string | []byte](b []byte, s S) []byte {
-	const hex = "0123456789abcdef"
-	b = append(b, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c < utf8.RuneSelf {
-			b = append(b, s[start:i]...)
-			switch c {
-			case '"', '\\':
-				b = append(b, '\\', c)
-			case '\n':
-				b = append(b, '\\', 'n')
-			case '\r':
-				b = append(b, '\\', 'r')
-			case '\t':
-				b = append(b, '\\', 't')
-			default:
-				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-			}
-			i++
-			start = i
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
-		if r == utf8.RuneError && size == 1 {
-			b = append(b, s[start:i]...)
-			b = append(b, "\ufffd"...)
-			i++
-			start = i
-			continue
-		}
-		i += size
-	}
-	b = append(b, s[start:]...)
-	return append(b, '"')
 }

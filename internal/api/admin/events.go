@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,16 +18,21 @@ import (
 type eventQuery struct {
 	from      eventlog.From
 	follow    bool
-	partition int // -1 for all
-	device    string
-	count     int64 // 0 for no limit
+	after     map[int]eventlog.Offset // where partitions go on, instead of from
+	partition int                     // -1 for all
+	count     int64                   // 0 for no limit
+	filter    eventFilter
 }
 
 func parseEventQuery(r *http.Request, partitions int) (eventQuery, error) {
 	v := r.URL.Query()
-	q := eventQuery{partition: -1, device: v.Get("device"), from: eventlog.From{Kind: eventlog.Latest}}
+	q := eventQuery{partition: -1, from: eventlog.From{Kind: eventlog.Latest}}
 	bad := func(name, remedy string) error {
 		return iot.Errorf(iot.ArgumentInvalid, "%s=%s: %s", name, v.Get(name), remedy)
+	}
+	var err error
+	if q.filter, err = parseEventFilter(v); err != nil {
+		return q, err
 	}
 	if s := v.Get("partition"); s != "" {
 		n, err := strconv.Atoi(s)
@@ -65,10 +71,41 @@ func parseEventQuery(r *http.Request, partitions int) (eventQuery, error) {
 		}
 		q.follow = follow
 	}
+	if s := v.Get("after"); s != "" {
+		if q.after, err = parsePositions(s, partitions); err != nil {
+			return q, bad("after", "the last offset that was seen of each partition, such as 0:123,2:45")
+		}
+	}
 	if !q.follow && q.from.Kind == eventlog.Latest {
 		return q, iot.Errorf(iot.ArgumentInvalid, "from=latest without follow would show nothing: say follow=true or another from")
 	}
 	return q, nil
+}
+
+// parsePositions reads PARTITION:OFFSET,...
+func parsePositions(s string, partitions int) (map[int]eventlog.Offset, error) {
+	after := map[int]eventlog.Offset{}
+	for one := range strings.SplitSeq(s, ",") {
+		partition, offset, _ := strings.Cut(one, ":")
+		p, err := strconv.Atoi(partition)
+		if err != nil || p < 0 || p >= partitions {
+			return nil, strconv.ErrRange
+		}
+		n, err := strconv.ParseInt(offset, 10, 64)
+		if err != nil || n < 0 {
+			return nil, strconv.ErrRange
+		}
+		after[p] = eventlog.Offset(n)
+	}
+	return after, nil
+}
+
+// start is where a partition is read from.
+func (q *eventQuery) start(partition int) eventlog.From {
+	if at, ok := q.after[partition]; ok {
+		return eventlog.From{Kind: eventlog.AfterOffset, Value: int64(at)}
+	}
+	return q.from
 }
 
 // events streams the log as lines of JSON. Partitions are read side by side
@@ -152,7 +189,7 @@ func (s *server) readPartition(ctx context.Context, partition int, q eventQuery,
 		line  []byte
 		text  = newLineWriter(partition)
 	)
-	for rec, err := range s.deps.Log.Read(ctx, partition, eventlog.ReadOptions{From: q.from, Follow: q.follow}) {
+	for rec, err := range s.deps.Log.Read(ctx, partition, eventlog.ReadOptions{From: q.start(partition), Follow: q.follow}) {
 		if err != nil {
 			if ctx.Err() != nil {
 				return
@@ -164,6 +201,9 @@ func (s *server) readPartition(ctx context.Context, partition int, q eventQuery,
 			}
 			continue
 		}
+		if !q.filter.begins(rec.Data) {
+			continue
+		}
 		if err := record.Decode(rec.Data, &event); err != nil {
 			line = appendErrorLine(line[:0], partition, rec.Offset, err)
 			if !out.add(line, false) {
@@ -171,7 +211,7 @@ func (s *server) readPartition(ctx context.Context, partition int, q eventQuery,
 			}
 			continue
 		}
-		if q.device != "" && event.Origin.ID.Device != q.device {
+		if !q.filter.wants(&event) {
 			continue
 		}
 		line = text.append(line[:0], &rec, &event)
