@@ -2,10 +2,12 @@ package app
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/twin"
+	"dunlin/internal/trust/quota"
 )
 
 // HubSettings are the settings of the hub, the section "hub" of the file; the
@@ -13,9 +15,19 @@ import (
 type HubSettings struct {
 	Profile string   `yaml:"profile" name:"profile" default:"strict" placeholder:"strict|open" help:"Size limits: strict, those of the public service (${default}); open, larger ones, which --hub-limits-... set."`
 	Indexes []string `yaml:"indexes" name:"indexes" placeholder:"PATH,..." help:"Members of twins that queries find fast by their texts, such as tags.site; at most 20. They are built and dropped at the start."`
+	Tier    string   `yaml:"tier" name:"tier" default:"none" placeholder:"TIER" help:"Rates and daily messages of a tier of the public service: F1, B1, B2, B3, S1, S2 or S3; none has no such limits (${default})."`
+	Units   int      `yaml:"units" name:"units" default:"1" placeholder:"N" help:"Units of the tier (${default})."`
+	Devices int      `yaml:"devices" name:"devices" default:"0" placeholder:"N" help:"Devices that may be registered; 0 for what the tier has, any number without one (${default})."`
 
+	Device HubDevice   `yaml:"device" embed:"" prefix:"device-" group:"Limits of one device"`
 	Limits HubLimits   `yaml:"limits" embed:"" prefix:"limits-" group:"Limits of the hub, with the open profile"`
 	C2D    HubMessages `yaml:"c2d" embed:"" prefix:"c2d-" group:"Cloud-to-device messages"`
+}
+
+// HubDevice bounds what one device sends, its modules for themselves.
+type HubDevice struct {
+	Messages int   `yaml:"messages" name:"messages" default:"0" placeholder:"N" help:"Messages that one device may send in a second; 0 for any number (${default})."`
+	Bytes    Bytes `yaml:"bytes" name:"bytes" default:"0" placeholder:"SIZE" help:"Their size together in a second; 0 for any (${default})."`
 }
 
 // HubLimits are limits that the open profile lets one choose; 0 stands for what
@@ -67,6 +79,7 @@ func (h *HubSettings) check(bad complaint) {
 	if err := twin.CheckIndexes(h.Indexes); err != nil {
 		bad("hub.indexes", "%s", err.Message)
 	}
+	h.checkQuota(bad)
 	h.Limits.check(h.Profile == profileOpen, bad)
 	longest := 48 * time.Hour
 	if h.Profile == profileOpen {
@@ -77,6 +90,40 @@ func (h *HubSettings) check(bad complaint) {
 	within(bad, "hub.c2d.feedback-ttl", h.C2D.FeedbackTTL, time.Minute, longest)
 	within(bad, "hub.c2d.feedback-lock", h.C2D.FeedbackLock, 5*time.Second, 300*time.Second)
 	within(bad, "hub.c2d.feedback-max-delivery-count", h.C2D.FeedbackDelivery, 1, 100)
+}
+
+// checkQuota checks what bounds how much is done.
+func (h *HubSettings) checkQuota(bad complaint) {
+	tier := quota.Tier(h.Tier)
+	switch {
+	case !slices.Contains(quota.Tiers(), tier):
+		bad("hub.tier", "%q is not known: none, F1, B1, B2, B3, S1, S2 or S3", h.Tier)
+	case tier == quota.None && h.Units != 1:
+		bad("hub.units", "%d: units are those of a tier, and hub.tier is none", h.Units)
+	default:
+		within(bad, "hub.units", h.Units, 1, tier.MaxUnits())
+	}
+	const (
+		many  = 1_000_000_000
+		least = 1 << 10
+	)
+	if h.Devices != 0 {
+		within(bad, "hub.devices", h.Devices, 1, many)
+	}
+	if h.Device.Messages != 0 {
+		within(bad, "hub.device.messages", h.Device.Messages, 1, many)
+	}
+	if h.Device.Bytes != 0 {
+		within(bad, "hub.device.bytes", h.Device.Bytes, least, many)
+	}
+}
+
+// quota gives what bounds how much is done.
+func (h *HubSettings) quota() quota.Config {
+	return quota.Config{
+		Tier: quota.Tier(h.Tier), Units: h.Units, Devices: h.Devices,
+		DeviceMessages: int64(h.Device.Messages), DeviceBytes: int64(h.Device.Bytes),
+	}
 }
 
 func (l *HubLimits) check(open bool, bad complaint) {

@@ -16,6 +16,7 @@ import (
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
+	"dunlin/internal/trust/quota"
 )
 
 // rooms are the parts between the engines and the doors.
@@ -27,6 +28,7 @@ type rooms struct {
 	ingest   *ingest.Room
 	twins    *twin.Room
 	commands *command.Room
+	quota    *quota.Limiter // nil when nothing is limited
 	mqtt     *mqttd.Door
 	services *hub.Services
 	iothub   http.Handler
@@ -63,8 +65,13 @@ func (a *App) openRooms(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, r.commands.Close)
+	if r.quota, err = quota.Open(ctx, quota.Deps{
+		Config: a.cfg.Hub.quota(), DB: a.state, Logger: a.room("quota"), Registerer: a.registry,
+	}); err != nil {
+		return err
+	}
 	r.services = hub.NewServices(hub.ServiceDeps{
-		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands, Twins: r.twins,
+		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands, Twins: r.twins, Quota: r.quota,
 	})
 	rest := iothub.Deps{Hub: r.services, Logger: a.room("iothub")}
 	if !a.cfg.has(roleGateway) {
@@ -73,7 +80,7 @@ func (a *App) openRooms(ctx context.Context) error {
 	}
 	desk := hub.NewDesk(hub.DeskDeps{
 		Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands,
-		Guard: a.guard, Logger: a.room("hub"),
+		Guard: a.guard, Quota: r.quota, Logger: a.room("hub"),
 	})
 	rest.Devices = hub.NewVisits(desk)
 	r.iothub = iothub.New(rest)
@@ -109,6 +116,7 @@ func (r *rooms) saveActivity(ctx context.Context, list []presence.Change) error 
 // start runs what the rooms do by themselves, until ctx ends.
 func (r *rooms) start(ctx context.Context, run func(name string, fn func() error)) {
 	run("outbox", func() error { return r.outbox.Run(ctx) })
+	run("quota", func() error { return r.quota.Run(ctx) })
 	run("presence", func() error { return r.presence.Run(ctx) })
 }
 

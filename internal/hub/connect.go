@@ -1,12 +1,14 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
+	"dunlin/internal/engine/eventlog"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/ingest"
@@ -14,6 +16,7 @@ import (
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/guard"
+	"dunlin/internal/trust/quota"
 )
 
 // Desk is the hub's side that device doors go to: it implements Connector.
@@ -24,6 +27,7 @@ type Desk struct {
 	twins    *twin.Room
 	commands *command.Room
 	guard    *guard.Log
+	quota    *quota.Limiter
 	logger   *slog.Logger
 	conns    atomic.Uint64 // connections so far
 }
@@ -36,6 +40,7 @@ type DeskDeps struct {
 	Twins    *twin.Room
 	Commands *command.Room
 	Guard    *guard.Log
+	Quota    *quota.Limiter // nil limits nothing
 	Logger   *slog.Logger
 }
 
@@ -43,7 +48,7 @@ type DeskDeps struct {
 func NewDesk(d DeskDeps) *Desk {
 	return &Desk{
 		registry: d.Registry, presence: d.Presence, ingest: d.Ingest, twins: d.Twins, commands: d.Commands,
-		guard: d.Guard, logger: d.Logger,
+		guard: d.Guard, quota: d.Quota, logger: d.Logger,
 	}
 }
 
@@ -57,10 +62,19 @@ func (d *Desk) Connect(ctx context.Context, c Credentials, conn Conn) (Device, e
 		d.refused(&c, err)
 		return nil, err
 	}
+	if err := d.quota.TakeLong(ctx, quota.Connections, 1); err != nil {
+		d.refused(&c, err)
+		return nil, err
+	}
 	s := &device{desk: d, conn: conn, generation: identity.Generation, number: d.conns.Add(1)}
+	var waiter eventlog.Waiter = conn
+	if d.quota != nil {
+		s.pace = &pace{limits: d.quota, sender: d.quota.Sender(c.ID), conn: conn}
+		waiter = s.pace
+	}
 	s.source = d.ingest.Source(iot.Origin{
 		ID: c.ID, Generation: identity.Generation, Auth: identity.Auth, Model: c.Model,
-	}, conn)
+	}, waiter)
 	d.presence.Enter(&s.entry, c.ID, identity.Generation, s, identity.Expiry, time.Now())
 	if d.presence.Kicks() != kicks {
 		// Somebody was disabled, deleted or given new keys meanwhile: when it
@@ -87,6 +101,9 @@ func (d *Desk) refused(c *Credentials, err error) {
 	if why, ok := errors.AsType[*registry.Refused](err); ok {
 		r.Reason, r.Detail = why.Reason, why.Err.Message
 	}
+	if reason, ok := limitReason(err); ok {
+		r.Reason = reason
+	}
 	if cause := errors.Unwrap(errors.Unwrap(err)); cause != nil && r.Reason == registry.ReasonStoreNotAvailable {
 		d.logger.Error("device not authenticated", slog.String("device", c.ID.Device), slog.Any("error", cause))
 	}
@@ -103,6 +120,7 @@ type device struct {
 	entry      presence.Entry
 	source     ingest.Source
 	wants      atomic.Uint32 // bits 1<<iot.Kind
+	pace       *pace         // nil on a hub without limits
 }
 
 // ID implements Device.
@@ -111,7 +129,27 @@ func (s *device) ID() iot.ID { return s.entry.ID() }
 // Send implements Device.
 func (s *device) Send(now int64, msgs []iot.Message) bool {
 	s.entry.Active(now)
+	if s.pace != nil {
+		return s.sendPaced(now, msgs)
+	}
 	return s.source.Send(now, msgs)
+}
+
+// sendPaced is Send on a hub with limits. A device that is slowed down is not
+// read for a while; one that is refused is closed, and nothing more of it is
+// taken: the log counts messages, so that none in between may be missing.
+func (s *device) sendPaced(now int64, msgs []iot.Message) bool {
+	p := s.pace
+	if p.refused {
+		return true
+	}
+	wait, err := p.limits.Telemetry(p.sender, msgs)
+	if err != nil {
+		p.refused = true
+		s.conn.Kick(err)
+		return true
+	}
+	return p.sent(s.source.Send(now, msgs), wait)
 }
 
 // Want implements Device.
@@ -138,13 +176,30 @@ func (s *device) key() twin.Key { return twin.Key{ID: s.ID(), Generation: s.gene
 // Twin implements Device.
 func (s *device) Twin(done func(doc []byte, err error)) {
 	s.touch()
-	s.desk.twins.View(s.key(), done)
+	if s.pace == nil {
+		s.desk.twins.View(s.key(), done)
+		return
+	}
+	s.pace.ask(quota.TwinReads, func() {
+		s.desk.twins.View(s.key(), func(doc []byte, err error) {
+			s.desk.quota.Note(len(doc))
+			done(doc, err)
+		})
+	}, func(err error) { done(nil, err) })
 }
 
 // Report implements Device.
 func (s *device) Report(patch []byte, ifVersion int64, done func(version int64, err error)) {
 	s.touch()
-	s.desk.twins.Report(s.key(), patch, ifVersion, done)
+	if s.pace == nil {
+		s.desk.twins.Report(s.key(), patch, ifVersion, done)
+		return
+	}
+	patch = bytes.Clone(patch)
+	s.pace.ask(quota.TwinUpdates, func() {
+		s.desk.quota.Note(len(patch))
+		s.desk.twins.Report(s.key(), patch, ifVersion, done)
+	}, func(err error) { done(0, err) })
 }
 
 // Reply implements Device.
@@ -180,6 +235,9 @@ func (s *device) Deliver(in *iot.Inbound) bool {
 // Close implements Device.
 func (s *device) Close(error) {
 	s.wants.Store(0)
+	if s.pace != nil {
+		s.pace.close()
+	}
 	s.desk.presence.Leave(&s.entry, time.Now())
 	s.desk.commands.Gone(s.ID())
 	s.desk.commands.Release(s.ID(), s.number)

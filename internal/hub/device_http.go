@@ -9,6 +9,7 @@ import (
 
 	"dunlin/internal/iot"
 	"dunlin/internal/things/registry"
+	"dunlin/internal/trust/quota"
 )
 
 // Visits are devices that come over HTTPS: each call shows its credentials, and
@@ -107,6 +108,11 @@ type Visitor struct {
 // it should, ServiceUnavailable when the log could not write them.
 func (d *Visitor) Send(ctx context.Context, msgs []iot.Message) error {
 	v := d.visits
+	if q := v.desk.quota; q != nil {
+		if err := q.TakeTelemetry(ctx, q.Sender(d.identity.ID), msgs); err != nil {
+			return err
+		}
+	}
 	size := int64(0)
 	for i := range msgs {
 		size += int64(msgs[i].Size())
@@ -184,6 +190,9 @@ func (w *waiter) block(on bool) {
 // Receive gives the oldest cloud-to-device message that waits, nil when there
 // is none. It is hidden from other receivers for a time; 0 is the usual one.
 func (d *Visitor) Receive(ctx context.Context, hide time.Duration) (*iot.Inbound, error) {
+	if err := d.visits.desk.quota.Take(ctx, quota.Receives, 1); err != nil {
+		return nil, err
+	}
 	return d.visits.desk.commands.Receive(ctx, d.identity.ID, d.identity.Generation, hide)
 }
 

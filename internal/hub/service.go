@@ -9,6 +9,7 @@ import (
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
+	"dunlin/internal/trust/quota"
 )
 
 // Presence is what the service side needs to know of connections.
@@ -30,6 +31,7 @@ type ServiceDeps struct {
 	Presence Presence
 	Commands *command.Room
 	Twins    *twin.Room
+	Quota    *quota.Limiter // nil limits nothing
 }
 
 // Services opens the service side of the hub to applications.
@@ -103,7 +105,7 @@ func unreachable(e *registry.Ended) error {
 
 // Device gives a device.
 func (s *Service) Device(ctx context.Context, id string) (registry.Device, error) {
-	if err := s.read("devices/" + id); err != nil {
+	if err := s.reading(ctx, "devices/"+id); err != nil {
 		return registry.Device{}, err
 	}
 	d, err := s.deps.Registry.Device(ctx, id)
@@ -116,7 +118,7 @@ func (s *Service) Device(ctx context.Context, id string) (registry.Device, error
 
 // Devices gives up to n devices after the id after, in the order of ids.
 func (s *Service) Devices(ctx context.Context, after string, n int) ([]registry.Device, error) {
-	if err := s.read("devices"); err != nil {
+	if err := s.reading(ctx, "devices"); err != nil {
 		return nil, err
 	}
 	list, err := s.deps.Registry.Devices(ctx, after, n)
@@ -135,8 +137,13 @@ func (s *Service) Devices(ctx context.Context, after string, n int) ([]registry.
 // PutDevice makes a device when match is not set, else it changes one and ends
 // its connections when it may not connect any more as it did.
 func (s *Service) PutDevice(ctx context.Context, spec registry.DeviceSpec, match registry.Match) (registry.Device, error) {
-	if err := s.write("devices/" + spec.ID); err != nil {
+	if err := s.writing(ctx, "devices/"+spec.ID, 1); err != nil {
 		return registry.Device{}, err
+	}
+	if !match.IsSet() {
+		if err := s.room(ctx, 1); err != nil {
+			return registry.Device{}, err
+		}
 	}
 	d, ended, err := s.deps.Registry.PutDevice(ctx, spec, match, time.Now())
 	if err == nil {
@@ -149,7 +156,7 @@ func (s *Service) PutDevice(ctx context.Context, spec registry.DeviceSpec, match
 
 // DeleteDevice deletes a device with its modules and ends their connections.
 func (s *Service) DeleteDevice(ctx context.Context, id string, match registry.Match) error {
-	if err := s.write("devices/" + id); err != nil {
+	if err := s.writing(ctx, "devices/"+id, 1); err != nil {
 		return err
 	}
 	ended, err := s.deps.Registry.DeleteDevice(ctx, id, match)
@@ -161,7 +168,7 @@ func (s *Service) DeleteDevice(ctx context.Context, id string, match registry.Ma
 
 // Module gives a module.
 func (s *Service) Module(ctx context.Context, id iot.ID) (registry.Module, error) {
-	if err := s.read("devices/" + id.Device + "/modules/" + id.Module); err != nil {
+	if err := s.reading(ctx, "devices/"+id.Device+"/modules/"+id.Module); err != nil {
 		return registry.Module{}, err
 	}
 	m, err := s.deps.Registry.Module(ctx, id)
@@ -174,7 +181,7 @@ func (s *Service) Module(ctx context.Context, id iot.ID) (registry.Module, error
 
 // Modules gives the modules of a device.
 func (s *Service) Modules(ctx context.Context, device string) ([]registry.Module, error) {
-	if err := s.read("devices/" + device + "/modules"); err != nil {
+	if err := s.reading(ctx, "devices/"+device+"/modules"); err != nil {
 		return nil, err
 	}
 	list, err := s.deps.Registry.Modules(ctx, device)
@@ -191,7 +198,7 @@ func (s *Service) Modules(ctx context.Context, device string) ([]registry.Module
 
 // PutModule makes a module when match is not set, else it changes one.
 func (s *Service) PutModule(ctx context.Context, spec registry.ModuleSpec, match registry.Match) (registry.Module, error) {
-	if err := s.write("devices/" + spec.ID.Device + "/modules/" + spec.ID.Module); err != nil {
+	if err := s.writing(ctx, "devices/"+spec.ID.Device+"/modules/"+spec.ID.Module, 1); err != nil {
 		return registry.Module{}, err
 	}
 	m, ended, err := s.deps.Registry.PutModule(ctx, spec, match, time.Now())
@@ -205,7 +212,7 @@ func (s *Service) PutModule(ctx context.Context, spec registry.ModuleSpec, match
 
 // DeleteModule deletes a module and ends its connection.
 func (s *Service) DeleteModule(ctx context.Context, id iot.ID, match registry.Match) error {
-	if err := s.write("devices/" + id.Device + "/modules/" + id.Module); err != nil {
+	if err := s.writing(ctx, "devices/"+id.Device+"/modules/"+id.Module, 1); err != nil {
 		return err
 	}
 	ended, err := s.deps.Registry.DeleteModule(ctx, id, match)
@@ -217,7 +224,10 @@ func (s *Service) DeleteModule(ctx context.Context, id iot.ID, match registry.Ma
 
 // Import makes plain devices with symmetric keys, up to registry.ImportBatch.
 func (s *Service) Import(ctx context.Context, ids []string, primary [][]byte) ([]registry.Imported, error) {
-	if err := s.write("devices"); err != nil {
+	if err := s.writing(ctx, "devices", 1); err != nil {
+		return nil, err
+	}
+	if err := s.room(ctx, len(ids)); err != nil {
 		return nil, err
 	}
 	return s.deps.Registry.Import(ctx, ids, primary, time.Now())
@@ -225,15 +235,15 @@ func (s *Service) Import(ctx context.Context, ids []string, primary [][]byte) ([
 
 // Count counts the registered devices.
 func (s *Service) Count(ctx context.Context) (registry.Counts, error) {
-	if err := s.read("statistics/devices"); err != nil {
+	if err := s.reading(ctx, "statistics/devices"); err != nil {
 		return registry.Counts{}, err
 	}
 	return s.deps.Registry.Count(ctx)
 }
 
 // ConnectedCount counts the devices and modules that are connected.
-func (s *Service) ConnectedCount(context.Context) (int, error) {
-	if err := s.read("statistics/service"); err != nil {
+func (s *Service) ConnectedCount(ctx context.Context) (int, error) {
+	if err := s.reading(ctx, "statistics/service"); err != nil {
 		return 0, err
 	}
 	return s.deps.Presence.Connected(), nil

@@ -7,6 +7,7 @@ import (
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/trust/access"
+	"dunlin/internal/trust/quota"
 )
 
 func (s *Service) connect(what string) error { return s.principal.Require(access.ServiceConnect, what) }
@@ -34,7 +35,20 @@ func (s *Service) Invoke(ctx context.Context, id iot.ID, c command.Call) (comman
 			return command.Result{}, iot.Errorf(iot.DeviceNotFound, "The requested device %s is disabled, enable it to call its methods.", id.Device)
 		}
 	}
-	return s.deps.Commands.Invoke(ctx, id, c)
+	q := s.deps.Quota
+	if q == nil {
+		return s.deps.Commands.Invoke(ctx, id, c)
+	}
+	if err := s.take(ctx, quota.Methods, blocks(len(c.Payload))); err != nil {
+		return command.Result{}, err
+	}
+	q.Note(len(c.Payload))
+	out, err := s.deps.Commands.Invoke(ctx, id, c)
+	if err == nil {
+		q.Note(len(out.Payload))
+		q.Debit(quota.Methods, blocks(len(out.Payload)))
+	}
+	return out, err
 }
 
 // SendMessage queues a cloud-to-device message and returns when it is durable.
@@ -52,6 +66,12 @@ func (s *Service) SendMessage(ctx context.Context, id iot.ID, m *iot.Message) er
 		}
 		generation = have.Generation
 	}
+	if s.deps.Quota != nil {
+		if err := s.take(ctx, quota.Messages, 1); err != nil {
+			return err
+		}
+		s.deps.Quota.Note(m.Size())
+	}
 	return s.deps.Commands.Enqueue(ctx, id, generation, m)
 }
 
@@ -59,6 +79,9 @@ func (s *Service) SendMessage(ctx context.Context, id iot.ID, m *iot.Message) er
 // module, and counts them. Those that a device is working on stay.
 func (s *Service) PurgeMessages(ctx context.Context, id iot.ID) (int, error) {
 	if err := s.connect(path("devices", id) + "/commands"); err != nil {
+		return 0, err
+	}
+	if err := s.deps.Quota.Offers(quota.Messages); err != nil {
 		return 0, err
 	}
 	if _, err := s.deps.Registry.Standing(ctx, id); err != nil {
@@ -72,12 +95,18 @@ func (s *Service) ReceiveFeedback(ctx context.Context) (*command.Feedback, error
 	if err := s.connect("messages/servicebound/feedback"); err != nil {
 		return nil, err
 	}
+	if err := s.deps.Quota.Offers(quota.Messages); err != nil {
+		return nil, err
+	}
 	return s.deps.Commands.ReceiveFeedback(ctx)
 }
 
 // SettleFeedback removes feedback that was received, or gives it back.
 func (s *Service) SettleFeedback(ctx context.Context, token iot.LockToken, o iot.Outcome) error {
 	if err := s.connect("messages/servicebound/feedback"); err != nil {
+		return err
+	}
+	if err := s.deps.Quota.Offers(quota.Messages); err != nil {
 		return err
 	}
 	return s.deps.Commands.SettleFeedback(ctx, token, o)

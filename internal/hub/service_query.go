@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"dunlin/internal/things/twin"
+	"dunlin/internal/trust/quota"
 )
 
 // Query gives one page of a query over devices, modules or jobs; see
@@ -12,5 +13,10 @@ func (s *Service) Query(ctx context.Context, text, token string, size int) (twin
 	if err := s.connect("devices/query"); err != nil {
 		return twin.Page{}, err
 	}
-	return s.deps.Twins.Query(ctx, text, token, size, s.deps.Presence.State)
+	if err := s.take(ctx, quota.Queries, 1); err != nil {
+		return twin.Page{}, err
+	}
+	p, err := s.deps.Twins.Query(ctx, text, token, size, s.deps.Presence.State)
+	s.deps.Quota.Note(len(p.Items))
+	return p, err
 }

@@ -9,6 +9,7 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
+	"dunlin/internal/trust/quota"
 )
 
 // Twin is a twin with what its document shows of the device or module.
@@ -25,22 +26,22 @@ func (s *Service) TwinLimits() twin.Limits { return s.deps.Twins.Limits() }
 
 // Twin gives the twin of a device or module.
 func (s *Service) Twin(ctx context.Context, id iot.ID) (Twin, error) {
-	return s.withTwin(ctx, id, s.deps.Twins.Get)
+	return s.withTwin(ctx, id, s.paced(quota.TwinReads, 0, s.deps.Twins.Get))
 }
 
 // PatchTwin merges a change of tags and desired properties; null removes. etag,
 // when not nil, must be that of the twin.
 func (s *Service) PatchTwin(ctx context.Context, id iot.ID, body []byte, etag *string) (Twin, error) {
-	return s.withTwin(ctx, id, func(ctx context.Context, k twin.Key) (twin.Doc, error) {
+	return s.withTwin(ctx, id, s.paced(quota.TwinUpdates, len(body), func(ctx context.Context, k twin.Key) (twin.Doc, error) {
 		return s.deps.Twins.Patch(ctx, k, body, etag)
-	})
+	}))
 }
 
 // ReplaceTwin puts the given sections in the place of those of the twin.
 func (s *Service) ReplaceTwin(ctx context.Context, id iot.ID, body []byte, etag *string) (Twin, error) {
-	return s.withTwin(ctx, id, func(ctx context.Context, k twin.Key) (twin.Doc, error) {
+	return s.withTwin(ctx, id, s.paced(quota.TwinUpdates, len(body), func(ctx context.Context, k twin.Key) (twin.Doc, error) {
 		return s.deps.Twins.Replace(ctx, k, body, etag)
-	})
+	}))
 }
 
 func (s *Service) withTwin(ctx context.Context, id iot.ID, do func(context.Context, twin.Key) (twin.Doc, error)) (Twin, error) {
@@ -103,7 +104,10 @@ type BulkResult struct {
 
 // Bulk does each entry for itself and answers those that were refused.
 func (s *Service) Bulk(ctx context.Context, entries []BulkEntry) (out BulkResult, err error) {
-	if err := s.write("devices"); err != nil {
+	if err := s.writing(ctx, "devices", min(len(entries), registry.MaxBulk)); err != nil {
+		return out, err
+	}
+	if err := s.room(ctx, creations(entries)); err != nil {
 		return out, err
 	}
 	plain := make([]registry.BulkEntry, len(entries))
@@ -146,6 +150,18 @@ func (s *Service) Bulk(ctx context.Context, entries []BulkEntry) (out BulkResult
 		}
 	}
 	return out, nil
+}
+
+// creations counts the devices that entries may make.
+func creations(entries []BulkEntry) int {
+	n := 0
+	for i := range entries {
+		e := &entries[i]
+		if e.Err == nil && e.Mode == registry.BulkCreate && !e.ID().IsModule() {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *Service) bulkTwin(ctx context.Context, e *BulkEntry) *iot.Error {

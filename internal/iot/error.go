@@ -3,6 +3,7 @@ package iot
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code is a documented error number: the HTTP status times 1000 plus a detail.
@@ -50,6 +51,7 @@ const (
 	InvalidMessageExpiry        Code = 403009
 	OperationNotAvailable       Code = 403010
 	DeviceDisabled              Code = 403012
+	QuotaExceeded               Code = 403002
 	MethodsInFlightExceeded     Code = 403800
 	NotFound                    Code = 404000
 	DeviceNotFound              Code = 404001
@@ -79,6 +81,7 @@ const (
 	ServiceUnavailable          Code = 503001
 	ServerBusy                  Code = 503005
 	GatewayTimeout              Code = 504101
+	DeviceThrottled             Code = 429005
 )
 
 var codeNames = map[Code]string{
@@ -121,6 +124,7 @@ var codeNames = map[Code]string{
 	InvalidMessageExpiry:        "InvalidMessageExpiryTime",
 	OperationNotAvailable:       "OperationNotAvailableInCurrentTier",
 	DeviceDisabled:              "DeviceDisabled",
+	QuotaExceeded:               "IotHubQuotaExceeded",
 	MethodsInFlightExceeded:     "DeviceMaximumInflightMethodExceeded",
 	NotFound:                    "GenericNotFound",
 	DeviceNotFound:              "DeviceNotFound",
@@ -150,6 +154,7 @@ var codeNames = map[Code]string{
 	ServiceUnavailable:          "ServiceUnavailable",
 	ServerBusy:                  "ServerBusy",
 	GatewayTimeout:              "GatewayTimeout",
+	DeviceThrottled:             "DeviceThrottlingLimitExceeded",
 }
 
 // Name gives the documented name, such as "DeviceNotFound".
@@ -169,6 +174,8 @@ type Error struct {
 	Code    Code
 	Message string
 	Err     error
+	// After is how long to wait before trying again; 0 says nothing.
+	After time.Duration
 }
 
 // Errorf makes an Error; %w keeps a cause for errors.Is and the log.

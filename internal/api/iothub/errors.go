@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error, id stri
 			slog.String("request_id", id), slog.Any("error", cause(err)))
 	}
 	if code.Status() == http.StatusServiceUnavailable || code.Status() == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "5")
+		w.Header().Set("Retry-After", retryAfter(err))
 	}
 	now := time.Now().UTC()
 	out := errorBody{
@@ -57,6 +58,16 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error, id stri
 	h.Set("iothub-errorcode", code.Name())
 	w.WriteHeader(code.Status())
 	w.Write(body) //nolint:errcheck // the caller has gone
+}
+
+// retryAfter gives the whole seconds after which a caller may come again.
+func retryAfter(err error) string {
+	const usual = 5 * time.Second
+	after := usual
+	if domain, ok := errors.AsType[*iot.Error](err); ok && domain.After > 0 {
+		after = domain.After
+	}
+	return strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10)
 }
 
 // cause prefers what lies behind a text that is meant for callers.

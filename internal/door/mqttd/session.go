@@ -25,6 +25,7 @@ type session struct {
 	telemetry string // topic of this identity's telemetry, without the last slash
 	will      *iot.Message
 	orderly   bool // DISCONNECT was received
+	stop      bool // Send has answered false: nothing more is sent in this Receive
 
 	// any goroutine
 	mu        sync.Mutex
@@ -54,6 +55,7 @@ func (s *session) Receive(b []byte) (int, error) {
 	if s.dev == nil {
 		return s.receiveConnect(b)
 	}
+	s.stop = false
 	t := s.door.batches.Get().(*batch)
 	n, err := s.receive(t, b)
 	if len(t.msgs) > 0 {
@@ -96,7 +98,9 @@ func (s *session) receive(t *batch, b []byte) (taken int, err error) {
 		if err != nil {
 			return taken, s.violation(err)
 		}
-		taken += n
+		if taken += n; s.stop {
+			return taken, nil // the front shows the rest again once reading goes on
+		}
 	}
 }
 
@@ -112,6 +116,7 @@ func (s *session) send(t *batch) {
 	}
 	s.mu.Unlock()
 	if !s.dev.Send(time.Now().UnixNano(), t.msgs) {
+		s.stop = true
 		s.mu.Lock()
 		if s.early {
 			s.early = false
