@@ -6,6 +6,7 @@ import (
 
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
+	"dunlin/internal/things/configuration"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
@@ -26,12 +27,13 @@ type Presence interface {
 
 // ServiceDeps is what the service side needs.
 type ServiceDeps struct {
-	Registry *registry.Registry
-	Policies *access.Policies
-	Presence Presence
-	Commands *command.Room
-	Twins    *twin.Room
-	Quota    *quota.Limiter // nil limits nothing
+	Registry       *registry.Registry
+	Policies       *access.Policies
+	Presence       Presence
+	Commands       *command.Room
+	Twins          *twin.Room
+	Configurations *configuration.Room // nil: there are none
+	Quota          *quota.Limiter      // nil limits nothing
 }
 
 // Services opens the service side of the hub to applications.

@@ -69,7 +69,13 @@ func (s *Service) withTwin(ctx context.Context, id iot.ID, do func(context.Conte
 	if t.Identity.Messages, err = s.deps.Commands.Depth(ctx, id); err != nil {
 		return t, err
 	}
-	t.Doc, err = do(ctx, twin.Key{ID: id, Generation: generation})
+	if t.Doc, err = do(ctx, twin.Key{ID: id, Generation: generation}); err != nil || s.deps.Configurations == nil {
+		return t, err
+	}
+	of, err := s.deps.Configurations.Of(ctx, id, generation)
+	for _, c := range of {
+		t.Identity.Configurations = append(t.Identity.Configurations, twin.Configured(c))
+	}
 	return t, err
 }
 

@@ -167,6 +167,7 @@ type Identity struct {
 	Edge                bool
 	Scope               string
 	ParentScopes        []string
+	Configurations      []Configured // in the order of ids
 }
 
 // Append writes the whole document as back-end applications read it.
@@ -204,6 +205,7 @@ func (d Doc) Append(dst []byte, i *Identity) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
+	dst = appendConfigurations(dst, i.Configurations)
 	if i.ID.IsModule() {
 		return append(dst, '}'), nil
 	}
@@ -223,6 +225,21 @@ func (d Doc) Append(dst []byte, i *Identity) ([]byte, error) {
 		dst = append(dst, ']')
 	}
 	return append(dst, '}'), nil
+}
+
+func appendConfigurations(dst []byte, list []Configured) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"configurations":{`...)
+	for n := range list {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendKey(dst, list[n].Configuration)
+		dst = append(appendString(append(dst, `{"status":`...), list[n].Status), '}')
+	}
+	return append(dst, '}')
 }
 
 func appendOptional(dst []byte, s string) []byte {

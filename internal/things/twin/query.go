@@ -21,12 +21,13 @@ type Live func(id iot.ID) (connected bool, since, lastActivity time.Time, known 
 // the tables of the registry along with those of twins and writes neither: a
 // query joins them, and a copy of one in the other would have to be kept true.
 type queries struct {
-	db      state.DB
-	limits  *Limits
-	logger  *slog.Logger
-	turn    chan struct{}
-	longest time.Duration // of one call
-	indexes indexes
+	db             state.DB
+	limits         *Limits
+	logger         *slog.Logger
+	turn           chan struct{}
+	longest        time.Duration // of one call
+	indexes        indexes
+	configurations Configurations // nil: there are none
 }
 
 // parallelQueries is how many run at a time: readers of the store are few, and
@@ -137,7 +138,7 @@ func (q *queries) plan(text, token string, size int) (*plan, error) {
 	if p.place, err = readToken(token, text); err != nil {
 		return nil, err
 	}
-	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: parsed.From, Indexed: q.indexes.of}
+	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: parsed.From, Indexed: q.indexes.of, Configured: q.configurations != nil}
 	p.filter = p.compiler.Filter(parsed.Where)
 	return p, nil
 }

@@ -104,6 +104,8 @@ func (q *queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each fu
 		return err
 	}
 	defer rows.Close()
+	keep := q.configurations != nil && p.wantsConfigurations()
+	var kept []*found
 	for rows.Next() {
 		f := &found{}
 		if err := q.read(rows, f); err != nil {
@@ -113,15 +115,29 @@ func (q *queries) scan(ctx context.Context, tx state.Tx, p *plan, n int, each fu
 			q.logger.Error("damaged row left out of a query", slog.Any("error", err))
 			f.damaged = true
 		}
-		more, err := each(f)
-		if err != nil {
+		if keep {
+			kept = append(kept, f) // their configurations are read with another statement
+			continue
+		}
+		if more, err := each(f); err != nil || !more {
 			return err
 		}
-		if !more {
-			return nil
+	}
+	if err := rows.Err(); err != nil || !keep {
+		return err
+	}
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	if err := q.configure(ctx, tx, kept); err != nil {
+		return err
+	}
+	for _, f := range kept {
+		if more, err := each(f); err != nil || !more {
+			return err
 		}
 	}
-	return rows.Err()
+	return nil
 }
 
 func (p *plan) rowsSQL(n int) (query string, args []any) {

@@ -42,6 +42,9 @@ type Deps struct {
 	// "tags.site". Open builds those that are new, which takes some seconds
 	// for a million twins, and drops those that are not declared any more.
 	Indexes []string
+	// Configurations are those of twins; nil: there are none. With it, the
+	// tables of configurations must be there before the first query.
+	Configurations Configurations
 }
 
 const (
@@ -97,6 +100,7 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 		entries: map[iot.ID]*entry{},
 	}
 	r.queries = newQueries(r.db, &r.limits, r.logger, declared)
+	r.queries.configurations = d.Configurations
 	r.some.L = &r.mu
 	r.cache.limit = d.CacheBytes
 	if r.cache.limit == 0 {

@@ -17,8 +17,8 @@ import (
 // empty and not the last one, as it looks at a bounded number of twins.
 func (r *Room) Select(ctx context.Context, t *twinql.Target, after iot.ID, n int) (keys []Key, last iot.ID, more bool, err error) {
 	q := r.queries
-	p := &plan{query: &twinql.Query{Star: true, From: t.From, Where: t.Where}, size: n}
-	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: t.From, Indexed: q.indexes.of}
+	p := &plan{query: &twinql.Query{From: t.From, Where: t.Where}, size: n}
+	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: t.From, Indexed: q.indexes.of, Configured: q.configurations != nil}
 	p.filter = p.compiler.Filter(t.Where)
 	limit := n
 	if !p.filter.Exact {

@@ -20,7 +20,7 @@ func (c *Compiler) Column(p *twinql.Path) (Column, bool) {
 	f := c.field(p)
 	out := Column{field: f, SQL: f.sql}
 	switch f.kind {
-	case opaque:
+	case opaque, enrolled:
 		return out, false
 	case constant:
 		// Whole sections are objects that are the same in no two rows.

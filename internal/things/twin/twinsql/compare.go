@@ -48,6 +48,8 @@ func (c *Compiler) compare(f field, op twinql.Op, v twinql.Value) frag {
 		return maybe()
 	case document:
 		return c.compareDocument(f, op, v)
+	case enrolled:
+		return c.compareEnrolled(f, op, v)
 	case enumerated:
 		var codes []string
 		for code, word := range f.words {
@@ -352,6 +354,8 @@ func (c *Compiler) isA(f field, types twinql.Types, want bool) frag {
 		return exactlyIf(has(f.value.Kind))
 	case opaque:
 		return maybe()
+	case enrolled:
+		return c.isEnrolled(f, has(twinql.Text), has(twinql.Undefined))
 	case text:
 		return either(twinql.Text, twinql.Undefined)
 	case nullable:

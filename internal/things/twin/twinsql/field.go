@@ -22,6 +22,7 @@ const (
 	enumerated                  // position in words
 	instant                     // Unix nanoseconds, 0 is never
 	document                    // member of a JSON column
+	enrolled                    // position in words, noted of a configuration; no row is undefined
 )
 
 // field is where a path leads.
@@ -118,6 +119,8 @@ func (c *Compiler) field(p *twinql.Path) field {
 		return c.section("t.tags", s[1:])
 	case "properties":
 		return c.properties(s[1:])
+	case "configurations":
+		return c.configuration(s[1:])
 	case "etag", "cloudToDeviceMessageCount", "parentScopes":
 		return field{kind: opaque}
 	}

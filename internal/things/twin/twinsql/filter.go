@@ -13,6 +13,8 @@ type Compiler struct {
 	// Indexed gives, for the steps below "tags", "desired" or "reported", the
 	// expression of a declared index over texts (IndexExpression), else "".
 	Indexed func(section string, steps []twinql.Step) string
+	// Configured says that the tables of configurations are there.
+	Configured bool
 }
 
 // Filter is a condition in SQL.
