@@ -47,6 +47,7 @@ type grammar struct {
 	Simulate    simulateCmd    `cmd:"" help:"Simulate devices that send telemetry over MQTT."`
 	Info        infoCmd        `cmd:"" help:"Show how to reach the running instance."`
 	Tail        tailCmd        `cmd:"" help:"Show what devices send, as it is stored."`
+	Monitor     monitorCmd     `cmd:"" help:"Watch live what happens: telemetry, twin changes, connections, lifecycle."`
 	Device      deviceCmd      `cmd:"" help:"Register and administer devices."`
 	Twin        twinCmd        `cmd:"" help:"Read and change device twins, and query them."`
 	Method      methodCmd      `cmd:"" help:"Call direct methods of devices."`

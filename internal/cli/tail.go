@@ -18,6 +18,7 @@ import (
 type tailCmd struct {
 	From      string `name:"from" placeholder:"earliest|latest|TIME|OFFSET" help:"Where to start: a word, a time (2026-01-31T12:00:00Z, 12:00 today, or 10m ago), or an offset of a partition. Default latest, with --no-follow earliest."`
 	Device    string `name:"device" placeholder:"ID" help:"Only this device and its modules."`
+	Source    string `name:"source" default:"telemetry" placeholder:"WORD,..." help:"What to show: telemetry, twin, lifecycle, connection, job, digital-twin or all; several with commas (${default})."`
 	Partition int    `name:"partition" default:"-1" placeholder:"N" help:"Only this partition."`
 	Follow    bool   `name:"follow" default:"true" negatable:"" help:"Wait for new messages; --no-follow ends with the newest."`
 	Count     int64  `name:"count" placeholder:"N" help:"End after so many messages."`
@@ -32,6 +33,7 @@ func (c *tailCmd) Run(s *session) error {
 	}
 	q.Set("from", from)
 	q.Set("follow", strconv.FormatBool(c.Follow))
+	q.Set("source", c.Source)
 	if c.Device != "" {
 		q.Set("device", c.Device)
 	}
@@ -113,42 +115,16 @@ func (c *tailCmd) start(now time.Time) (string, error) {
 // printEvents copies the lines as they are, or as text for people. It counts
 // the places that the instance could not read, and tells of them.
 func (s *session) printEvents(r io.Reader) (damaged int, err error) {
-	in := bufio.NewReaderSize(r, 256<<10)
 	out := bufio.NewWriterSize(s.out, 256<<10)
-	// Lines come in bursts; each burst goes out whole and at once.
-	defer func() { err = errors.Join(err, out.Flush()) }()
-	var long []byte // a line that is longer than the buffer, so far
-	for {
-		line, rerr := in.ReadSlice('\n')
-		if errors.Is(rerr, bufio.ErrBufferFull) {
-			long = append(long, line...)
-			continue
+	err = readLines(r, func(line []byte) error {
+		text, bad := s.eventText(line)
+		if bad {
+			damaged++
 		}
-		if len(long) > 0 {
-			long = append(long, line...)
-			line, long = long, long[:0]
-		}
-		if len(line) > 0 {
-			text, bad := s.eventText(line)
-			if bad {
-				damaged++
-			}
-			if _, err := out.Write(text); err != nil {
-				return damaged, err
-			}
-		}
-		if in.Buffered() == 0 {
-			if err := out.Flush(); err != nil {
-				return damaged, err
-			}
-		}
-		if errors.Is(rerr, io.EOF) {
-			return damaged, nil
-		}
-		if rerr != nil {
-			return damaged, rerr
-		}
-	}
+		_, err := out.Write(text)
+		return err
+	}, out.Flush)
+	return damaged, errors.Join(err, out.Flush())
 }
 
 // event is a line of the stream, as far as it is shown to people.

@@ -118,11 +118,14 @@ func newOriginText(o *iot.Origin) *originText {
 		b = append(b, `,"iothub-connection-module-id":`...)
 		b = jsontext.AppendString(b, o.ID.Module)
 	}
-	b = append(b, `,"iothub-connection-auth-method":`...)
-	b = jsontext.AppendString(b, o.Auth.String())
-	b = append(b, `,"iothub-connection-auth-generation-id":"`...)
-	b = strconv.AppendUint(b, o.Generation, 10)
-	t.proof = append(b, `","iothub-enqueuedtime":"`...)
+	if o.Source == iot.SourceTelemetry { // nobody had to prove anything for other events
+		b = append(b, `,"iothub-connection-auth-method":`...)
+		b = jsontext.AppendString(b, o.Auth.String())
+		b = append(b, `,"iothub-connection-auth-generation-id":"`...)
+		b = strconv.AppendUint(b, o.Generation, 10)
+		b = append(b, '"')
+	}
+	t.proof = append(b, `,"iothub-enqueuedtime":"`...)
 
 	b = append(t.dataset, `","iothub-message-source":`...)
 	b = jsontext.AppendString(b, o.Source.String())
