@@ -276,26 +276,6 @@ func checkEvent(t *testing.T, e harness.Event, row int, cells [2]string, device,
 	}
 }
 
-// TestNodeRegistry drives the REST surface of 443 with the service SDK.
-func TestNodeRegistry(t *testing.T) {
-	t.Parallel()
-	s, n := hub(t, "127.43.0.3")
-	wrong := strings.Replace(s.Policy("iothubowner"), harness.Field(s.Policy("iothubowner"), "SharedAccessKey"),
-		"c29tZWJvZHkgZWxzZSdzIGtleSwgMzIgYnl0ZXMgbG9uZw==", 1)
-	lines, err := n.run("registry.js", map[string]any{
-		"connectionString": s.Policy("iothubowner"), "prefix": "reg-",
-		"readOnly": s.Policy("registryRead"), "wrongKey": wrong,
-	})
-	for _, l := range lines {
-		if l.Step != "" {
-			t.Logf("ok: %s", l.Step)
-		}
-	}
-	if err != nil {
-		t.Fatalf("registry.js: %v: %+v", err, lines[max(0, len(lines)-1):])
-	}
-}
-
 // TestNodeIdentities connects with every kind of credential and sends a few rows.
 func TestNodeIdentities(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"dunlin/internal/engine/state/statetest"
@@ -62,6 +63,7 @@ func tableThen(t *testing.T, script, net string, then func(*testing.T, *harness.
 					}
 					checkTable(t, n, script, map[string]any{
 						"service": s.Policy("iothubowner"), "host": host, "transport": transport, "prefix": "t",
+						"readOnly": s.Policy("registryRead"), "wrongKey": wrongKey(s.Policy("iothubowner")),
 					})
 				})
 			}
@@ -73,6 +75,11 @@ func tableThen(t *testing.T, script, net string, then func(*testing.T, *harness.
 			}
 		})
 	}
+}
+
+// wrongKey is a connection string with the key of somebody else.
+func wrongKey(cs string) string {
+	return strings.Replace(cs, harness.Field(cs, "SharedAccessKey"), "c29tZWJvZHkgZWxzZSdzIGtleSwgMzIgYnl0ZXMgbG9uZw==", 1)
 }
 
 func checkTable(t *testing.T, n node, script string, input map[string]any) {
@@ -113,8 +120,10 @@ func checkTable(t *testing.T, n node, script string, input map[string]any) {
 	}
 }
 
-// TestNodeTwins and those below hold a row of the compatibility table in each
+// TestNodeRegistry and those below hold a row of the compatibility table in each
 // of their subtests.
+func TestNodeRegistry(t *testing.T) { table(t, "registry.js", "127.43.7.", "https") }
+
 func TestNodeTwins(t *testing.T) { table(t, "twins.js", "127.43.1.", "mqtt", "mqtt-ws") }
 
 func TestNodeMethods(t *testing.T) { table(t, "methods.js", "127.43.2.", "mqtt", "mqtt-ws") }
