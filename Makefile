@@ -13,7 +13,7 @@ BUDGETS := Allocat|Allocs|Budget|Memory
 
 export CGO_ENABLED ?= 1
 
-.PHONY: help build run test unit race blackbox vet bench lint node-modules clean
+.PHONY: help build run test unit race blackbox vet bench compat lint node-modules clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,9 @@ $(NODE)/node_modules/.package-lock.json: $(NODE)/package.json $(NODE)/package-lo
 bench: build ## print the figures: micro benchmarks and the whole binary under load
 	@sh tools/deps.sh bench
 	DUNLIN_BIN=$(CURDIR)/$(BIN) go run ./test/bench
+
+compat: ## write docs/compat from the tables of operations
+	go test -count=1 -run '^TestCompat$$' ./internal/api/iothub ./internal/door/mqttd -update
 
 lint: $(LINT) ## golangci-lint, built from the pinned tools/go.mod
 	$(LINT) run ./...

@@ -29,6 +29,7 @@ var floors = [][]string{
 	{"internal/app"},
 	{"internal/cli"},
 	{"cmd/*", "console"},
+	{"internal/compattest"},
 	{"internal/archtest", "test/*"}, // black-box tests may use anything
 }
 

@@ -9,7 +9,10 @@ type operation struct {
 	need   access.Permission
 	since  string // oldest api-version
 	run    func(c *call) error
-	test   string // the test that shows it
+	// test names the tests that show it, with "|" between them: functions, or
+	// rows of conformance scripts such as "TestNodeTwins/get a twin". They stand
+	// in docs/compat, which `make compat` writes.
+	test string
 }
 
 // Oldest versions that the SDKs in the field send.

@@ -2,13 +2,9 @@ package iothub
 
 import (
 	"bytes"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -162,31 +158,4 @@ func (c *unchecked) run() error {
 	return c.op.run(&call{
 		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", token: "00000000-0000-0000-0000-000000000000", component: "c", command: "m"},
 	})
-}
-
-// TestEveryOperationNamesItsTest keeps the table honest.
-func TestEveryOperationNamesItsTest(t *testing.T) {
-	files, err := filepath.Glob("*_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests := map[string]bool{}
-	for _, name := range files {
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range f.Decls {
-			if fn, ok := d.(*ast.FuncDecl); ok {
-				tests[fn.Name.Name] = true
-			}
-		}
-	}
-	for _, table := range [...][]operation{operations[:], missing[:], deviceOperations[:]} {
-		for _, op := range table {
-			if !tests[op.test] {
-				t.Errorf("%s %s names the test %s, which is not there", op.method, op.path, op.test)
-			}
-		}
-	}
 }

@@ -16,12 +16,12 @@ func (s *session) Deliver(in *iot.Inbound) bool {
 	switch in.Kind {
 	case iot.KindMethod:
 		which = subMethods
-		topic = append(topic, "$iothub/methods/POST/"...)
+		topic = append(topic, topicMethod...)
 		topic = append(topic, in.Method...)
 		topic = append(append(topic, "/?$rid="...), in.Request...)
 	case iot.KindDesired:
 		which, payload = subDesired, in.Patch
-		topic = strconv.AppendInt(append(topic, "$iothub/twin/PATCH/properties/desired/?$version="...), in.Version, 10)
+		topic = strconv.AppendInt(append(topic, topicDesired+"?$version="...), in.Version, 10)
 	case iot.KindMessage:
 		which, payload = subMessages, in.Message.Body
 	}

@@ -21,13 +21,6 @@ const (
 	lessRequests = 32
 )
 
-// The topics of requests, up to the question mark.
-const (
-	topicGet    = "$iothub/twin/GET/"
-	topicReport = "$iothub/twin/PATCH/properties/reported/"
-	topicReply  = "$iothub/methods/res/" // and the status
-)
-
 var prefixRequest = []byte("$iothub/")
 
 // request takes a PUBLISH to a topic under $iothub.
@@ -41,26 +34,47 @@ func (s *session) request(topic, payload []byte, packetID uint16) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case head == topicGet:
-		s.await()
-		s.dev.Twin(func(doc []byte, err error) { s.answerTwin(args.rid, 200, 0, doc, err) })
-	case head == topicReport:
-		s.await()
-		s.dev.Report(payload, args.version, func(version int64, err error) { s.answerTwin(args.rid, 204, version, nil, err) })
-	case strings.HasPrefix(head, topicReply):
-		text := strings.TrimSuffix(head[len(topicReply):], "/")
-		status, err := strconv.Atoi(text)
-		if err != nil {
-			return iot.Errorf(iot.ArgumentInvalid, "the status %q of a method answer is no integer", text[:min(len(text), 32)])
-		}
-		s.dev.Reply([]byte(args.rid), status, payload)
-	default:
+	op, tail := requestOf(head)
+	if op == nil {
 		return foreignTopic(s.telemetry, topic)
+	}
+	if err := op.request(s, requested{args: args, tail: tail, payload: payload}); err != nil {
+		return err
 	}
 	if packetID != 0 {
 		s.acknowledgeRequest(packetID)
 	}
+	return nil
+}
+
+// requested is one request.
+type requested struct {
+	args
+	tail    string // of the topic, before the question mark
+	payload []byte // a view of the read buffer
+}
+
+func (s *session) getTwin(r requested) error {
+	s.await()
+	rid := r.rid
+	s.dev.Twin(func(doc []byte, err error) { s.answerTwin(rid, 200, 0, doc, err) })
+	return nil
+}
+
+func (s *session) reportTwin(r requested) error {
+	s.await()
+	rid := r.rid
+	s.dev.Report(r.payload, r.version, func(version int64, err error) { s.answerTwin(rid, 204, version, nil, err) })
+	return nil
+}
+
+func (s *session) replyMethod(r requested) error {
+	text := strings.TrimSuffix(r.tail, "/")
+	status, err := strconv.Atoi(text)
+	if err != nil {
+		return iot.Errorf(iot.ArgumentInvalid, "the status %q of a method answer is no integer", text[:min(len(text), 32)])
+	}
+	s.dev.Reply([]byte(r.rid), status, r.payload)
 	return nil
 }
 
@@ -104,7 +118,7 @@ func (s *session) answerTwin(rid string, status int, version int64, doc []byte, 
 		status, version = iot.CodeOf(err).Status(), 0
 		doc = errorBody(err)
 	}
-	topic := strconv.AppendInt([]byte("$iothub/twin/res/"), int64(status), 10)
+	topic := strconv.AppendInt([]byte(topicAnswer), int64(status), 10)
 	topic = append(append(topic, "/?$rid="...), rid...)
 	if version > 0 {
 		topic = strconv.AppendInt(append(topic, "&$version="...), version, 10)

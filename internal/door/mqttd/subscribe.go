@@ -2,7 +2,6 @@ package mqttd
 
 import (
 	"bytes"
-	"strings"
 
 	"dunlin/internal/iot"
 	"dunlin/internal/wire/mqtt"
@@ -25,37 +24,6 @@ var kindOf = [subscriptions]iot.Kind{subMessages: iot.KindMessage, subDesired: i
 
 // none marks a subscription that is not there, in place of its QoS.
 const none = 0xff
-
-// filterOf finds which subscription a filter is.
-func filterOf(id iot.ID, filter []byte) (subscription, bool) {
-	f := string(filter)
-	switch f {
-	case "$iothub/twin/res/#":
-		return subTwin, true
-	case "$iothub/twin/PATCH/properties/desired/#":
-		return subDesired, true
-	case "$iothub/methods/POST/#":
-		return subMethods, true
-	}
-	own := "devices/" + id.Device + "/"
-	if id.IsModule() {
-		own += "modules/" + id.Module + "/"
-		if f == own+"#" || f == own+"inputs/#" {
-			return subInputs, true
-		}
-	}
-	if f == own+"messages/devicebound/#" {
-		return subMessages, true
-	}
-	// A single method: the others come too, and a device answers those that it
-	// does not know with a status of its own.
-	if name, ok := strings.CutPrefix(f, "$iothub/methods/POST/"); ok {
-		if name, ok = strings.CutSuffix(name, "/#"); ok && name != "" && !strings.ContainsAny(name, "/+#") {
-			return subMethods, true
-		}
-	}
-	return 0, false
-}
 
 // subscribe answers SUBSCRIBE. A filter that is not the identity's is refused
 // alone, and the connection stays.
