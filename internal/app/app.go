@@ -161,6 +161,7 @@ func (a *App) Instance() Instance {
 const (
 	settleTime   = 20 * time.Second // for the log to settle what was read
 	requestTime  = 5 * time.Second  // for HTTP requests to end
+	eventTime    = 5 * time.Second  // for events of changes to be appended
 	renewalCheck = 6 * time.Hour
 )
 
@@ -259,7 +260,8 @@ func (a *App) drain(work context.Context, stopWork func(), doors, background *sy
 	}
 	a.rooms.commands.Drain() // calls that wait for a device
 	// Settled messages are acknowledged on connections that are still open.
-	errs = append(errs, a.settle())
+	settling := a.settle(work)
+	errs = append(errs, settling)
 	var closing sync.WaitGroup
 	for _, f := range a.fronts() {
 		closing.Go(f.Close)
@@ -274,26 +276,44 @@ func (a *App) drain(work context.Context, stopWork func(), doors, background *sy
 	doors.Wait()
 	stopWork() // rooms store what they hold
 	background.Wait()
-	errs = append(errs, a.rooms.twins.Close(), a.rooms.commands.Close(), a.state.Close(), a.data.close())
+	errs = append(errs, a.rooms.twins.Close(), a.rooms.commands.Close(), a.closeLog(context.WithoutCancel(work), settling == nil), a.state.Close(), a.data.close())
 	a.closers = nil
 	err := errors.Join(errs...)
 	a.logger.Info("stopped", slog.Duration("after", time.Since(began).Round(time.Millisecond)), slog.Bool("clean", err == nil))
 	return err
 }
 
-// settle closes the log, which waits until everything appended is durable or
-// has failed. A disk that does not answer must not keep the process for ever:
-// what is not settled was not acknowledged and will be sent again.
-func (a *App) settle() error {
+// settle waits until everything appended is durable or has failed. A disk that
+// does not answer must not keep the process for ever: what is not settled was
+// not acknowledged and will be sent again.
+func (a *App) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := eventlog.Settle(ctx, a.log); err != nil {
+		return fmt.Errorf("the event log did not settle within %s; messages not acknowledged will be sent again by their devices: %w", settleTime, err)
+	}
+	return nil
+}
+
+// closeLog appends the events of what was changed to the end and closes the
+// log. Events that do not get there are appended by the next start.
+func (a *App) closeLog(ctx context.Context, settled bool) error {
+	limit := eventTime
+	if !settled {
+		limit = 0 // the log does not answer
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := a.rooms.outbox.Drain(ctx); err != nil {
+		a.logger.Warn("not every event of a change is in the event log yet; the next start goes on", slog.Any("error", err))
+	}
 	done := make(chan error, 1)
 	go func() { done <- a.log.Close() }()
-	limit := time.NewTimer(settleTime)
-	defer limit.Stop()
 	select {
 	case err := <-done:
 		return err
-	case <-limit.C:
-		return fmt.Errorf("the event log did not settle within %s; messages not acknowledged will be sent again by their devices", settleTime)
+	case <-time.After(limit + time.Second):
+		return errors.New("the event log could not be closed")
 	}
 }
 

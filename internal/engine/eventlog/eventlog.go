@@ -86,7 +86,8 @@ type Producer interface {
 	// Append copies recs, in order, into the next commit with time now (Unix
 	// nanoseconds), and returns at once. ok is false when the log holds as
 	// much as it should: recs are taken all the same, but the caller must
-	// stop until Waiter.Ready.
+	// stop until Waiter.Ready. An Append without records is settled, as no
+	// records, after everything that was appended to the log before it.
 	Append(now int64, recs [][]byte) (ok bool)
 }
 

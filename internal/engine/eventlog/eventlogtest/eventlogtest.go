@@ -52,6 +52,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Engine) {
 		{"LargeRecords", testLargeRecords},
 		{"AppendCopies", testAppendCopies},
 		{"BackPressure", testBackPressure},
+		{"Settle", testSettle},
 		{"CloseSettles", testCloseSettles},
 		{"Closed", testClosed},
 	}

@@ -89,6 +89,10 @@ func (p *producer) Append(now int64, recs [][]byte) bool {
 	}
 	s := &a.shares[p.partition]
 	h := &a.heads[p.partition]
+	if len(recs) == 0 {
+		a.refs = append(a.refs, ref{p, 0, nil})
+		p.round = 0 // what comes later is settled later
+	}
 	for _, rec := range recs {
 		need := len(rec) + 2*binary.MaxVarintLen64
 		if need+a.overhead() > a.maxBatch {
