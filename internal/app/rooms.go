@@ -12,6 +12,7 @@ import (
 	"dunlin/internal/hub"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/ingest"
+	"dunlin/internal/things/job"
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
@@ -28,6 +29,7 @@ type rooms struct {
 	ingest   *ingest.Room
 	twins    *twin.Room
 	commands *command.Room
+	jobs     *job.Room
 	quota    *quota.Limiter // nil when nothing is limited
 	mqtt     *mqttd.Door
 	services *hub.Services
@@ -65,13 +67,16 @@ func (a *App) openRooms(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, r.commands.Close)
+	if r.jobs, err = job.Open(ctx, a.jobDeps()); err != nil {
+		return err
+	}
 	if r.quota, err = quota.Open(ctx, quota.Deps{
 		Config: a.cfg.Hub.quota(), DB: a.state, Logger: a.room("quota"), Registerer: a.registry,
 	}); err != nil {
 		return err
 	}
 	r.services = hub.NewServices(hub.ServiceDeps{
-		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands, Twins: r.twins, Quota: r.quota,
+		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands, Twins: r.twins, Jobs: r.jobs, Quota: r.quota,
 	})
 	rest := iothub.Deps{Hub: r.services, Logger: a.room("iothub")}
 	if !a.cfg.has(roleGateway) {
@@ -79,7 +84,7 @@ func (a *App) openRooms(ctx context.Context) error {
 		return nil
 	}
 	desk := hub.NewDesk(hub.DeskDeps{
-		Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands,
+		Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands, Jobs: r.jobs,
 		Guard: a.guard, Quota: r.quota, Logger: a.room("hub"),
 	})
 	rest.Devices = hub.NewVisits(desk)
@@ -118,6 +123,7 @@ func (r *rooms) start(ctx context.Context, run func(name string, fn func() error
 	run("outbox", func() error { return r.outbox.Run(ctx) })
 	run("quota", func() error { return r.quota.Run(ctx) })
 	run("presence", func() error { return r.presence.Run(ctx) })
+	run("jobs", func() error { return r.jobs.Run(ctx) })
 }
 
 // policyKeys gives the primary keys of the shared access policies.

@@ -12,6 +12,7 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/ingest"
+	"dunlin/internal/things/job"
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
@@ -26,6 +27,7 @@ type Desk struct {
 	ingest   *ingest.Room
 	twins    *twin.Room
 	commands *command.Room
+	jobs     *job.Room
 	guard    *guard.Log
 	quota    *quota.Limiter
 	logger   *slog.Logger
@@ -39,6 +41,7 @@ type DeskDeps struct {
 	Ingest   *ingest.Room
 	Twins    *twin.Room
 	Commands *command.Room
+	Jobs     *job.Room // nil: there are none
 	Guard    *guard.Log
 	Quota    *quota.Limiter // nil limits nothing
 	Logger   *slog.Logger
@@ -47,7 +50,7 @@ type DeskDeps struct {
 // NewDesk makes the desk.
 func NewDesk(d DeskDeps) *Desk {
 	return &Desk{
-		registry: d.Registry, presence: d.Presence, ingest: d.Ingest, twins: d.Twins, commands: d.Commands,
+		registry: d.Registry, presence: d.Presence, ingest: d.Ingest, twins: d.Twins, commands: d.Commands, jobs: d.Jobs,
 		guard: d.Guard, quota: d.Quota, logger: d.Logger,
 	}
 }
@@ -165,6 +168,7 @@ func (s *device) Want(kind iot.Kind, on bool) {
 	switch kind {
 	case iot.KindMethod:
 		s.desk.commands.Online(s.ID())
+		s.desk.jobs.Wake(s.ID())
 	case iot.KindMessage:
 		s.desk.commands.Pump(s.ID(), s.number, s.generation)
 	case iot.KindDesired: // nothing is kept for an absent device

@@ -7,6 +7,7 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/configuration"
+	"dunlin/internal/things/job"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
@@ -32,6 +33,7 @@ type ServiceDeps struct {
 	Presence       Presence
 	Commands       *command.Room
 	Twins          *twin.Room
+	Jobs           *job.Room           // nil: there are none
 	Configurations *configuration.Room // nil: there are none
 	Quota          *quota.Limiter      // nil limits nothing
 }
@@ -89,6 +91,7 @@ func (s *Service) end(ended []registry.Ended) {
 			s.deps.Presence.Forget(e.ID)
 			s.deps.Twins.Drop(twin.Key{ID: e.ID, Generation: e.Generation})
 			s.deps.Commands.Drop(e.ID, e.Generation)
+			s.deps.Jobs.Wake(e.ID)
 		}
 	}
 }

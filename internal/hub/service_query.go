@@ -16,6 +16,9 @@ func (s *Service) Query(ctx context.Context, text, token string, size int) (twin
 	if err := s.take(ctx, quota.Queries, 1); err != nil {
 		return twin.Page{}, err
 	}
+	if page, ok, err := s.queryJobs(ctx, text, token, size); ok {
+		return page, err
+	}
 	p, err := s.deps.Twins.Query(ctx, text, token, size, s.deps.Presence.State)
 	s.deps.Quota.Note(len(p.Items))
 	return p, err

@@ -25,6 +25,7 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/ingest"
+	"dunlin/internal/things/job"
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
@@ -100,6 +101,7 @@ type site struct {
 	policies *access.Policies
 	conns    *connections
 	commands *command.Room
+	jobs     *job.Room
 	twins    *twin.Room
 	presence *presence.Room
 	log      *memlog.Log
@@ -145,6 +147,7 @@ func newSite(t *testing.T, db state.DB) *site {
 		}
 	})
 	s.twins = twins
+	s.jobs = runJobs(t, db, hub.Tools{Registry: reg, Twins: twins, Commands: s.commands}, s.conns.connected)
 	s.log = memlog.New(memlog.Config{Partitions: 1, MaxHeld: maxHeld})
 	refusals, err := guard.Open(t.Context(), db, logger, prometheus.NewRegistry())
 	if err != nil {
@@ -153,11 +156,11 @@ func newSite(t *testing.T, db state.DB) *site {
 	s.presence = presence.New(presence.Deps{Logger: logger, Registerer: prometheus.NewRegistry()})
 	desk := hub.NewDesk(hub.DeskDeps{
 		Registry: reg, Presence: s.presence, Ingest: ingest.New(ingest.Deps{Log: s.log, Registerer: prometheus.NewRegistry()}),
-		Twins: twins, Commands: s.commands, Guard: refusals, Logger: logger,
+		Twins: twins, Commands: s.commands, Jobs: s.jobs, Guard: refusals, Logger: logger,
 	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
 		Devices: hub.NewVisits(desk),
-		Hub:     hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins}), Logger: logger,
+		Hub:     hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins, Jobs: s.jobs}), Logger: logger,
 	}))
 	t.Cleanup(func() {
 		server.Close()

@@ -44,6 +44,10 @@ var operations = [...]operation{
 	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, invokeMethod, "TestInvokeMethod"},
 	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, invokeMethod, "TestInvokeMethod"},
 	{"POST", "/devices/query", access.ServiceConnect, versionDevices, queryDevices, "TestQueryDevices"},
+	{"GET", "/jobs/v2/query", access.ServiceConnect, versionDevices, listJobs, "TestJobs"}, // before the job of that name
+	{"PUT", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, putJob, "TestJobs"},
+	{"GET", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, getJob, "TestJobs"},
+	{"POST", "/jobs/v2/{job}/cancel", access.ServiceConnect, versionDevices, cancelJob, "TestJobs"},
 	{"POST", "/messages/devicebound", access.ServiceConnect, versionDevices, sendMessage, "TestSendMessage"},
 	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, purgeMessages, "TestPurgeMessages"},
 	{"GET", "/messages/servicebound/feedback", access.ServiceConnect, versionDevices, receiveFeedback, "TestFeedback"},
@@ -62,5 +66,4 @@ var missing = [...]operation{
 	{"GET", "/configurations", access.RegistryRead, versionModules, notAvailable, "TestMissingOperations"},
 	{"GET", "/jobs", access.RegistryRead, versionDevices, notAvailable, "TestMissingOperations"},
 	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, notAvailable, "TestMissingOperations"},
-	{"GET", "/jobs/v2/query", access.ServiceConnect, versionDevices, notAvailable, "TestMissingOperations"},
 }

@@ -15,6 +15,7 @@ import (
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
+	"dunlin/internal/things/job"
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
@@ -33,7 +34,8 @@ func (nobody) Connected() int                                                   
 // bodies are what each operation takes, so that nothing but the permission can
 // be wrong with a call.
 var bodies = map[string]string{
-	"POST /devices": `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
+	"PUT /jobs/v2/{job}": `{"type":"scheduleUpdateTwin","queryCondition":"*","updateTwin":{"tags":{"a":1}}}`,
+	"POST /devices":      `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
 	"PATCH /digitaltwins/{device}": "[]", "POST /devices/query": `{"query":"SELECT * FROM devices"}`, "PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",
 }
 
@@ -68,12 +70,18 @@ func TestPermissions(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Commands: commands, Twins: twins})
+	tools := hub.Tools{Registry: reg, Twins: twins, Commands: commands}.ForJobs()
+	tools.DB, tools.Logger, tools.Registerer = db, slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	jobs, err := job.Open(t.Context(), tools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Commands: commands, Twins: twins, Jobs: jobs})
 	h := New(Deps{Hub: services, Logger: slog.New(slog.DiscardHandler)})
 	for _, table := range [...][]operation{operations[:], missing[:]} {
 		for i := range table {
 			op := &table[i]
-			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "00000000-0000-0000-0000-000000000000", "{component}", "c", "{command}", "m").Replace(op.path)
+			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "00000000-0000-0000-0000-000000000000", "{component}", "c", "{command}", "m", "{job}", "j").Replace(op.path)
 			for _, p := range policies.List() {
 				allowed := p.Permissions&op.need == op.need
 				what := p.Name + ": " + op.method + " " + op.path
@@ -156,6 +164,6 @@ type unchecked struct {
 
 func (c *unchecked) run() error {
 	return c.op.run(&call{
-		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", token: "00000000-0000-0000-0000-000000000000", component: "c", command: "m"},
+		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", token: "00000000-0000-0000-0000-000000000000", component: "c", command: "m", job: "k"},
 	})
 }

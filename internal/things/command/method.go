@@ -238,6 +238,14 @@ func (r *Room) result(a answer) (Result, error) {
 	return Result{Status: a.status, Payload: payload}, nil
 }
 
+// Check says what Invoke would refuse in a call, whatever the device is.
+func (r *Room) Check(c Call) error {
+	if c.Response == 0 {
+		c.Response = DefaultResponse
+	}
+	return r.checkCall(&c)
+}
+
 func (r *Room) checkCall(c *Call) error {
 	l := &r.limits
 	switch {

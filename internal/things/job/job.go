@@ -47,7 +47,7 @@ type Limits struct {
 // Deps is what the room needs. The functions may be called by any goroutine.
 type Deps struct {
 	DB     state.DB
-	Outbox *outbox.Box
+	Outbox *outbox.Box // for events of the lives of jobs; nil when nobody wants them
 
 	// Find gives up to n devices or modules that a target selects, those after
 	// the id after in the order of ids; last is where the next page begins when
@@ -293,9 +293,9 @@ func (r *Room) end(ctx context.Context, id string) error {
 
 // Wake says that a device or module takes method calls from now on, or was
 // deleted. It does not block, and costs next to nothing unless a method job
-// is running.
+// is running. A room that is not there has no jobs.
 func (r *Room) Wake(id iot.ID) {
-	if !r.listening.Load() {
+	if r == nil || !r.listening.Load() {
 		return
 	}
 	r.mu.Lock()
