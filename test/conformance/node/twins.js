@@ -328,6 +328,16 @@ run(() => rows({
     await close(client);
   },
 
+  'the twin of a module is replaced': async () => {
+    const m = await (await fresh()).add('m');
+    await m.update({ tags: { a: 1, b: 2 }, properties: { desired: { c: 3, d: 4 } } });
+    const { etag } = await m.twin();
+    const answer = await rest('PUT', m.path, { body: { tags: { b: 5 }, properties: { desired: { d: 6 } } }, headers: { 'If-Match': `"${etag}"` } });
+    equal([answer.status, answer.json.tags, bare(answer.json.properties.desired)], [200, { b: 5 }, { d: 6 }], answer.text);
+    equal((await rest('PUT', m.path, { body: {}, headers: { 'If-Match': `"${etag}"` } })).status, 412);
+    equal([(await m.twin()).tags, bare((await m.twin()).properties.desired)], [{ b: 5 }, { d: 6 }]);
+  },
+
   'device and module are told their own, at the same time': async () => {
     const d = await fresh();
     const m = await d.add('m');
