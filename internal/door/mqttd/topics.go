@@ -30,25 +30,25 @@ type topic struct {
 
 // topics is all that this door knows of topics: what is not in it is refused.
 var topics = [...]topic{
-	{way: publishes, pattern: "devices/{device}/messages/events/{bag}", about: "telemetry, QoS 0 and 1; acknowledged when it is durable", test: "TestTelemetryIsAcknowledgedWhenDurable|TestNodeTelemetry"},
-	{way: publishes, pattern: "devices/{device}/modules/{module}/messages/events/{bag}", about: "telemetry of a module", test: "TestNodeIdentities"},
-	{way: publishes, pattern: topicGet + "?$rid={rid}", request: (*session).getTwin, about: "asks for the twin", test: "TestTwinRequests|TestNodeTwins"},
-	{way: publishes, pattern: topicReport + "?$rid={rid}", request: (*session).reportTwin, about: "merges reported properties; `&$version=` is the version that they must have", test: "TestTwinRequests|TestNodeTwins"},
-	{way: publishes, pattern: topicReply + "{status}/?$rid={rid}", request: (*session).replyMethod, about: "answers a direct method", test: "TestMethodCall|TestNodeMethods"},
+	{way: publishes, pattern: "devices/{device}/messages/events/{bag}", about: "telemetry, QoS 0 and 1; acknowledged when it is durable", test: "TestTelemetryIsAcknowledgedWhenDurable|TestNodeTelemetry|TestNodeTopics/devices/{d}/messages/events/{bag}"},
+	{way: publishes, pattern: "devices/{device}/modules/{module}/messages/events/{bag}", about: "telemetry of a module", test: "TestNodeIdentities|TestNodeTopics/devices/{d}/modules/{m}/messages/events/{bag}"},
+	{way: publishes, pattern: topicGet + "?$rid={rid}", request: (*session).getTwin, about: "asks for the twin", test: "TestTwinRequests|TestNodeTwins|TestNodeTopics/$iothub/twin/GET/ with QoS 0 and 1"},
+	{way: publishes, pattern: topicReport + "?$rid={rid}", request: (*session).reportTwin, about: "merges reported properties; `&$version=` is the version that they must have", test: "TestTwinRequests|TestNodeTwins|TestNodeTopics/$iothub/twin/PATCH/properties/reported/"},
+	{way: publishes, pattern: topicReply + "{status}/?$rid={rid}", request: (*session).replyMethod, about: "answers a direct method", test: "TestMethodCall|TestNodeMethods|TestNodeTopics/$iothub/methods/POST/{name}/ and $iothub/methods/res/{status}/"},
 	{way: subscribes, pattern: "$iothub/twin/res/#", sub: subTwin, about: "answers to twin requests", test: "TestSubscribe|TestNodeTwins"},
-	{way: subscribes, pattern: "$iothub/twin/PATCH/properties/desired/#", sub: subDesired, about: "changes of desired properties", test: "TestSubscribe|TestNodeTwins"},
+	{way: subscribes, pattern: "$iothub/twin/PATCH/properties/desired/#", sub: subDesired, about: "changes of desired properties", test: "TestSubscribe|TestNodeTwins|TestNodeTopics/$iothub/twin/PATCH/properties/desired/ with QoS 0 and 1"},
 	{way: subscribes, pattern: "$iothub/methods/POST/#", sub: subMethods, about: "direct methods", test: "TestSubscribe|TestNodeMethods"},
 	// The others come too, and a device answers those that it does not know with a status of its own.
-	{way: subscribes, pattern: "$iothub/methods/POST/{name}/#", sub: subMethods, about: "one direct method; brings the others too", test: "TestSubscribe"},
-	{way: subscribes, pattern: "devices/{device}/messages/devicebound/#", sub: subMessages, about: "cloud-to-device messages", test: "TestSubscribe|TestNodeMessages"},
-	{way: subscribes, pattern: "devices/{device}/modules/{module}/messages/devicebound/#", sub: subMessages, about: "messages for a module", test: "TestFilters"},
-	{way: subscribes, pattern: "devices/{device}/modules/{module}/inputs/#", sub: subInputs, about: "inputs, which an edge runtime would route; nothing comes yet", test: "TestModuleSubscribesToItsInputs"},
+	{way: subscribes, pattern: "$iothub/methods/POST/{name}/#", sub: subMethods, about: "one direct method; brings the others too", test: "TestSubscribe|TestNodeTopics/$iothub/methods/POST/{name}/ and $iothub/methods/res/{status}/"},
+	{way: subscribes, pattern: "devices/{device}/messages/devicebound/#", sub: subMessages, about: "cloud-to-device messages", test: "TestSubscribe|TestNodeMessages|TestNodeTopics/devices/{d}/messages/devicebound/{bag}"},
+	{way: subscribes, pattern: "devices/{device}/modules/{module}/messages/devicebound/#", sub: subMessages, about: "messages for a module", test: "TestFilters|TestNodeTopics/modules have topics of their own"},
+	{way: subscribes, pattern: "devices/{device}/modules/{module}/inputs/#", sub: subInputs, about: "inputs, which an edge runtime would route; nothing comes yet", test: "TestModuleSubscribesToItsInputs|TestNodeTopics/modules have topics of their own"},
 	{way: subscribes, pattern: "devices/{device}/modules/{module}/#", sub: subInputs, about: "the same, as some SDKs spell it", test: "TestModuleSubscribesToItsInputs"},
 	{way: delivers, pattern: topicAnswer + "{status}/?$rid={rid}", about: "the answer to a twin request; `&$version=` behind a report", test: "TestTwinRequests|TestNodeTwins"},
 	{way: delivers, pattern: topicDesired + "?$version={version}", about: "a change of desired properties, as it was made", test: "TestDesiredChange|TestNodeTwins"},
 	{way: delivers, pattern: topicMethod + "{name}/?$rid={rid}", about: "a direct method", test: "TestMethodCall|TestNodeMethods"},
-	{way: delivers, pattern: "devices/{device}/messages/devicebound/{bag}", about: "a cloud-to-device message; PUBACK completes it", test: "TestCloudToDeviceMessage|TestNodeMessages"},
-	{way: delivers, pattern: "devices/{device}/modules/{module}/messages/devicebound/{bag}", about: "a message for a module", test: "TestTopicsOfDeliveries"},
+	{way: delivers, pattern: "devices/{device}/messages/devicebound/{bag}", about: "a cloud-to-device message; PUBACK completes it", test: "TestCloudToDeviceMessage|TestNodeMessages|TestNodeTopics/devices/{d}/messages/devicebound/{bag}"},
+	{way: delivers, pattern: "devices/{device}/modules/{module}/messages/devicebound/{bag}", about: "a message for a module", test: "TestTopicsOfDeliveries|TestNodeTopics/modules have topics of their own"},
 }
 
 // The topics under $iothub, up to the question mark or what differs.
