@@ -22,6 +22,9 @@ type HubSettings struct {
 	Device HubDevice   `yaml:"device" embed:"" prefix:"device-" group:"Limits of one device"`
 	Limits HubLimits   `yaml:"limits" embed:"" prefix:"limits-" group:"Limits of the hub, with the open profile"`
 	C2D    HubMessages `yaml:"c2d" embed:"" prefix:"c2d-" group:"Cloud-to-device messages"`
+	Files  HubFiles    `yaml:"files" embed:"" prefix:"files-" group:"Files of devices"`
+
+	Configurations HubConfigurations `yaml:"configurations" embed:"" prefix:"configurations-" group:"Automatic configurations"`
 }
 
 // HubDevice bounds what one device sends, its modules for themselves.
@@ -55,6 +58,11 @@ type HubMessages struct {
 	FeedbackDelivery int           `yaml:"feedback-max-delivery-count" name:"feedback-max-delivery-count" default:"10" placeholder:"N" help:"Abandoned deliveries after which feedback is given up, 1 to 100 (${default})."`
 }
 
+// HubConfigurations is how automatic configurations are kept.
+type HubConfigurations struct {
+	Refresh time.Duration `yaml:"refresh" name:"refresh" default:"5m" placeholder:"DURATION" help:"Between refreshes of the custom metrics of configurations, 10s to 24h (${default}); whoever looks at one refreshes it."`
+}
+
 // The profiles.
 const (
 	profileStrict = "strict"
@@ -80,12 +88,14 @@ func (h *HubSettings) check(bad complaint) {
 		bad("hub.indexes", "%s", err.Message)
 	}
 	h.checkQuota(bad)
+	h.Files.check(bad)
 	h.Limits.check(h.Profile == profileOpen, bad)
 	longest := 48 * time.Hour
 	if h.Profile == profileOpen {
 		longest = cmp.Or(h.Limits.C2DExpiry, command.OpenLimits().MaxTTL)
 	}
 	within(bad, "hub.c2d.ttl", h.C2D.TTL, time.Minute, longest)
+	within(bad, "hub.configurations.refresh", h.Configurations.Refresh, 10*time.Second, 24*time.Hour)
 	within(bad, "hub.c2d.max-delivery-count", h.C2D.MaxDelivery, 1, 100)
 	within(bad, "hub.c2d.feedback-ttl", h.C2D.FeedbackTTL, time.Minute, longest)
 	within(bad, "hub.c2d.feedback-lock", h.C2D.FeedbackLock, 5*time.Second, 300*time.Second)

@@ -11,6 +11,7 @@ import (
 	"dunlin/internal/engine/outbox"
 	"dunlin/internal/hub"
 	"dunlin/internal/things/command"
+	"dunlin/internal/things/configuration"
 	"dunlin/internal/things/ingest"
 	"dunlin/internal/things/job"
 	"dunlin/internal/things/presence"
@@ -22,18 +23,19 @@ import (
 
 // rooms are the parts between the engines and the doors.
 type rooms struct {
-	policies *access.Policies
-	outbox   *outbox.Box
-	registry *registry.Registry
-	presence *presence.Room
-	ingest   *ingest.Room
-	twins    *twin.Room
-	commands *command.Room
-	jobs     *job.Room
-	quota    *quota.Limiter // nil when nothing is limited
-	mqtt     *mqttd.Door
-	services *hub.Services
-	iothub   http.Handler
+	policies       *access.Policies
+	outbox         *outbox.Box
+	registry       *registry.Registry
+	presence       *presence.Room
+	ingest         *ingest.Room
+	twins          *twin.Room
+	commands       *command.Room
+	jobs           *job.Room
+	quota          *quota.Limiter // nil when nothing is limited
+	configurations *configuration.Room
+	mqtt           *mqttd.Door
+	services       *hub.Services
+	iothub         http.Handler
 }
 
 func (a *App) openRooms(ctx context.Context) error {
@@ -41,6 +43,9 @@ func (a *App) openRooms(ctx context.Context) error {
 	r := &a.rooms
 	hosts := access.NewHosts(append([]string{a.cfg.HostName}, a.cfg.HostAliases...)...)
 	if r.policies, err = access.Open(ctx, a.state, hosts); err != nil {
+		return err
+	}
+	if err = a.openFiles(ctx, hosts); err != nil {
 		return err
 	}
 	if r.outbox, err = outbox.Open(ctx, outbox.Deps{
@@ -54,7 +59,7 @@ func (a *App) openRooms(ctx context.Context) error {
 	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})
 	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
 	if r.twins, err = twin.Open(ctx, twin.Deps{
-		DB: a.state, Deliver: r.presence.Deliver, Outbox: r.outbox, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes,
+		DB: a.state, Deliver: r.presence.Deliver, Outbox: r.outbox, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes, Configurations: hub.ConfigurationsOf(a.state),
 		Logger: a.room("twin"), Registerer: a.registry,
 	}); err != nil {
 		return err
@@ -75,8 +80,13 @@ func (a *App) openRooms(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := a.openConfigurations(ctx); err != nil {
+		return err
+	}
 	r.services = hub.NewServices(hub.ServiceDeps{
-		Registry: r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands, Twins: r.twins, Jobs: r.jobs, Quota: r.quota,
+		Uploads: a.files.uploads, Blobs: a.files.store, Grants: a.files.grants,
+		Configurations: r.configurations,
+		Registry:       r.registry, Policies: r.policies, Presence: r.presence, Commands: r.commands, Twins: r.twins, Jobs: r.jobs, Quota: r.quota,
 	})
 	rest := iothub.Deps{Hub: r.services, Logger: a.room("iothub")}
 	if !a.cfg.has(roleGateway) {
@@ -84,6 +94,7 @@ func (a *App) openRooms(ctx context.Context) error {
 		return nil
 	}
 	desk := hub.NewDesk(hub.DeskDeps{
+		Uploads:  a.files.uploads,
 		Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands, Jobs: r.jobs,
 		Guard: a.guard, Quota: r.quota, Logger: a.room("hub"),
 	})
@@ -123,6 +134,7 @@ func (r *rooms) start(ctx context.Context, run func(name string, fn func() error
 	run("outbox", func() error { return r.outbox.Run(ctx) })
 	run("quota", func() error { return r.quota.Run(ctx) })
 	run("presence", func() error { return r.presence.Run(ctx) })
+	run("configurations", func() error { return r.configurations.Run(ctx) })
 	run("jobs", func() error { return r.jobs.Run(ctx) })
 }
 

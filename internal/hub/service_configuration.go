@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 
-	"dunlin/internal/iot"
 	"dunlin/internal/things/configuration"
 	"dunlin/internal/trust/quota"
 )
@@ -21,7 +20,7 @@ func (s *Service) configuration(ctx context.Context, may func(what string) error
 
 // Configuration gives one automatic configuration with its metrics.
 func (s *Service) Configuration(ctx context.Context, id string) (configuration.Configuration, error) {
-	if err := s.configuration(ctx, s.read, "configurations/" + id); err != nil {
+	if err := s.configuration(ctx, s.read, "configurations/"+id); err != nil {
 		return configuration.Configuration{}, err
 	}
 	return s.deps.Configurations.Get(ctx, id)
@@ -38,7 +37,7 @@ func (s *Service) Configurations(ctx context.Context, n int) ([]configuration.Co
 // PutConfiguration makes one when match is not set, else it changes one; made
 // tells which it was.
 func (s *Service) PutConfiguration(ctx context.Context, spec configuration.Spec, match configuration.Match) (c configuration.Configuration, made bool, err error) {
-	if err := s.configuration(ctx, s.write, "configurations/" + spec.ID); err != nil {
+	if err := s.configuration(ctx, s.write, "configurations/"+spec.ID); err != nil {
 		return c, false, err
 	}
 	return s.deps.Configurations.Put(ctx, spec, match)
@@ -46,7 +45,7 @@ func (s *Service) PutConfiguration(ctx context.Context, spec configuration.Spec,
 
 // DeleteConfiguration deletes one.
 func (s *Service) DeleteConfiguration(ctx context.Context, id string, match configuration.Match) error {
-	if err := s.configuration(ctx, s.write, "configurations/" + id); err != nil {
+	if err := s.configuration(ctx, s.write, "configurations/"+id); err != nil {
 		return err
 	}
 	return s.deps.Configurations.Delete(ctx, id, match)
@@ -64,17 +63,8 @@ func (s *Service) TestConfiguration(ctx context.Context, target string, queries 
 
 // ApplyConfiguration sets content in one device and its modules.
 func (s *Service) ApplyConfiguration(ctx context.Context, device string, content []byte) error {
-	if err := s.configuration(ctx, s.write, "devices/" + device + "/applyConfigurationContent"); err != nil {
+	if err := s.configuration(ctx, s.write, "devices/"+device+"/applyConfigurationContent"); err != nil {
 		return err
 	}
 	return s.deps.Configurations.Apply(ctx, device, content)
-}
-
-// ConfigurationTargets gives up to n twins that a configuration is for, after
-// a place in the order of their ids.
-func (s *Service) ConfigurationTargets(ctx context.Context, id string, after iot.ID, n int) ([]configuration.Target, error) {
-	if err := s.configuration(ctx, s.read, "configurations/" + id); err != nil {
-		return nil, err
-	}
-	return s.deps.Configurations.Targets(ctx, id, after, n)
 }

@@ -46,7 +46,7 @@ type call struct {
 
 // names are what stands in the path for something else, decoded; they may be
 // any text.
-type names struct{ device, module, token, component, command, job string }
+type names struct{ device, module, token, component, command, job, configuration string }
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -181,6 +181,8 @@ func (op *operation) match(segments []string) (n names, ok bool) {
 			n.command = have
 		case want == "{job}":
 			n.job = have
+		case want == "{configuration}":
+			n.configuration = have
 		case !strings.EqualFold(want, have):
 			return n, false
 		}

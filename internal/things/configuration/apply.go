@@ -14,10 +14,6 @@ const applyTries = 5
 // Apply sets what content says in one device and its modules, once and at
 // once. Modules that the edge agent is to run are made.
 func (r *Room) Apply(ctx context.Context, device string, raw []byte) error {
-	content, err := r.applicable(raw)
-	if err != nil {
-		return err
-	}
 	if _, busy := r.applying.LoadOrStore(device, true); busy {
 		return iot.Errorf(iot.ConfigurationBeingApplied, "content is being applied to the device %s already: try again when that is done", device)
 	}
@@ -35,6 +31,10 @@ func (r *Room) Apply(ctx context.Context, device string, raw []byte) error {
 	}
 	if f.doc == nil {
 		return iot.Errorf(iot.DeviceNotFound, "The requested device %s was not found.", device)
+	}
+	content, err := r.applicable(raw)
+	if err != nil {
+		return err
 	}
 	if err := readModules(); err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"dunlin/internal/engine/state"
-	"dunlin/internal/iot"
 )
 
 const (
@@ -201,42 +200,4 @@ func (r *Room) describe(ctx context.Context, rec *entry) (Configuration, error) 
 		return rows.Err()
 	})
 	return c, stored(err, "count what a configuration is for")
-}
-
-// Target is one twin that a configuration is for.
-type Target struct {
-	ID     iot.ID
-	Status string // Targeted or Applied
-}
-
-// Targets gives up to n twins that a configuration is for, after a place in
-// the order of their ids.
-func (r *Room) Targets(ctx context.Context, id string, after iot.ID, n int) (list []Target, err error) {
-	err = r.db.Read(ctx, func(tx state.Tx) error {
-		list = nil
-		rec, err := readRecord(ctx, r.db, tx, id)
-		if err != nil {
-			return err
-		}
-		if rec == nil {
-			return errNotFound(id)
-		}
-		rows, err := tx.Query(ctx, "SELECT device, module, status FROM configuration_target WHERE configuration = ? AND (device, module) > (?, ?) ORDER BY device, module LIMIT ?",
-			rec.number, after.Device, after.Module, n)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var t Target
-			var status int
-			if err := rows.Scan(&t.ID.Device, &t.ID.Module, &status); err != nil {
-				return err
-			}
-			t.Status = statusWords[status]
-			list = append(list, t)
-		}
-		return rows.Err()
-	})
-	return list, stored(err, "read what a configuration is for")
 }
