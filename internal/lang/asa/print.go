@@ -364,7 +364,54 @@ func (w *printer) expr(e Expr, rank int) {
 		w.WriteString(" AS " + e.To.String() + ")")
 	case *Window:
 		w.window(e)
+	case *Field:
+		w.field(e)
+	case *Ref:
+		fmt.Fprintf(w, "%s#%d", refNames[e.Kind], e.Index)
+	case *Variable:
+		w.variable(e)
 	}
+}
+
+var refNames = [...]string{"analytic", "key", "aggregate", "column", "time", "window"}
+
+// field writes a bound column: the number of its source, and its path in small
+// letters, as names are the same in any case.
+func (w *printer) field(f *Field) {
+	fmt.Fprintf(w, "#%d", f.Source)
+	for _, s := range f.Path {
+		w.WriteString(".[" + strings.ReplaceAll(strings.ToLower(s), "]", "]]") + "]")
+	}
+}
+
+func (w *printer) variable(v *Variable) {
+	w.WriteString(v.Func + "(" + strings.ToLower(v.Name))
+	for _, s := range v.Path {
+		w.WriteString(".[" + strings.ReplaceAll(strings.ToLower(s), "]", "]]") + "]")
+	}
+	w.WriteByte(')')
+}
+
+// canon writes a bound expression so that equal texts mean the same.
+func canon(e Expr) string { return Print(e) }
+
+func canonAnalytic(a *Analytic) string {
+	var w printer
+	w.call(a.Call)
+	w.over(&Over{PartitionBy: a.PartitionBy, OrderBy: a.OrderBy, Limit: a.Limit, When: a.When})
+	return w.String()
+}
+
+func canonAggregate(a *Aggregate) string {
+	var w printer
+	name := "uda." + strings.ToLower(a.User)
+	if a.Func != nil {
+		name = a.Func.Name
+	}
+	fmt.Fprintf(&w, "%s %t %t ", name, a.Rows, a.Distinct)
+	w.list(a.Args)
+	w.over(&Over{OrderBy: a.OrderBy})
+	return w.String()
 }
 
 func rankOf(e Expr) int {
