@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"encoding/hex"
+	"time"
 
 	"dunlin/internal/iot"
 	"dunlin/internal/wire/record"
@@ -23,7 +24,8 @@ var schemas = map[iot.EventSource][]byte{
 type writer struct {
 	hub         []byte
 	correlation [2 * (saltSize + 4)]byte
-	time        []byte
+	at          time.Time
+	time        []byte // the text of at
 	message     iot.Message
 	contentType []byte
 	encoding    []byte
@@ -31,7 +33,7 @@ type writer struct {
 }
 
 func newWriter(hub string) *writer {
-	w := &writer{hub: []byte(hub), contentType: []byte("application/json"), encoding: []byte("utf-8")}
+	w := &writer{hub: []byte(hub), time: []byte("0001-01-01T00:00:00.0000000Z"), contentType: []byte("application/json"), encoding: []byte("utf-8")}
 	w.names.device, w.names.module, w.names.hub = []byte("deviceId"), []byte("moduleId"), []byte("hubName")
 	w.names.time, w.names.op, w.names.schema = []byte("operationTimestamp"), []byte("opType"), []byte("iothub-message-schema")
 	return w
@@ -44,7 +46,10 @@ func (w *writer) append(dst []byte, s *stored) []byte {
 	copy(id[:], s.salt)
 	id[saltSize], id[saltSize+1], id[saltSize+2], id[saltSize+3] = byte(s.index>>24), byte(s.index>>16), byte(s.index>>8), byte(s.index)
 	hex.Encode(w.correlation[:], id[:])
-	w.time = s.time.AppendFormat(w.time[:0], timeForm)
+	if !s.time.Equal(w.at) { // events of one transaction mostly share it
+		w.at = s.time
+		w.time = s.time.AppendFormat(w.time[:0], timeForm)
+	}
 	m := &w.message
 	m.System = append(m.System[:0],
 		iot.SystemProperty{Key: iot.CorrelationID, Value: w.correlation[:]},

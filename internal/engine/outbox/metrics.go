@@ -38,8 +38,17 @@ func newMetrics(r prometheus.Registerer) metrics {
 		}),
 	}
 	r.MustRegister(m.rows, m.lag, m.events, m.aside, m.errors)
-	for s := iot.SourceTwinChange; s <= iot.SourceDigitalTwin; s++ {
-		m.events.WithLabelValues(s.String())
-	}
+	m.appended(nil)
 	return m
+}
+
+// appended counts events by their sources.
+func (m *metrics) appended(events []event) {
+	var n [iot.SourceDigitalTwin + 1]int
+	for i := range events {
+		n[min(events[i].source, iot.SourceDigitalTwin)]++
+	}
+	for s := iot.SourceTwinChange; s <= iot.SourceDigitalTwin; s++ {
+		m.events.WithLabelValues(s.String()).Add(float64(n[s]))
+	}
 }

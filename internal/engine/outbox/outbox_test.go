@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dunlin/internal/engine/eventlog"
+	"dunlin/internal/engine/eventlog/faultlog"
 	"dunlin/internal/engine/eventlog/memlog"
 	"dunlin/internal/engine/outbox"
 	"dunlin/internal/engine/state"
@@ -224,4 +227,220 @@ func TestDamagedRow(t *testing.T) {
 			t.Errorf("logged: %s", &text)
 		}
 	})
+}
+
+// TestOrder puts events of few devices by many writers: each device's events
+// are appended in the order of its changes.
+func TestOrder(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		log := memlog.New(memlog.Config{})
+		defer log.Close() //nolint:errcheck // in memory
+		x := open(t, db, log, nil)
+		run(t, x)
+		const devices, changes = 4, 300
+		write := func(sql string, args ...any) {
+			t.Helper()
+			if err := db.Write(t.Context(), func(tx state.Tx) error { _, err := tx.Exec(t.Context(), sql, args...); return err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("CREATE TABLE counted (device TEXT PRIMARY KEY, n BIGINT NOT NULL)")
+		for d := range devices {
+			write("INSERT INTO counted VALUES (?, 0)", fmt.Sprint("d", d))
+		}
+		var wait sync.WaitGroup
+		for w := range 8 {
+			wait.Go(func() {
+				for i := range devices * changes / 8 {
+					id := fmt.Sprint("d", (w+i)%devices)
+					if err := db.Write(t.Context(), func(tx state.Tx) error {
+						var n int
+						if err := tx.QueryRow(t.Context(), "UPDATE counted SET n = n + 1 WHERE device = ? RETURNING n", id).Scan(&n); err != nil {
+							return err
+						}
+						var b outbox.Batch
+						b.Add(outbox.Event{ID: iot.ID{Device: id}, Source: iot.SourceTwinChange, OpType: "updateTwin", Body: fmt.Append(nil, n)})
+						return x.Put(t.Context(), tx, &b)
+					}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wait.Wait()
+		await(t, "all events", func() bool { return rows(t, db, "outbox") == 0 })
+		last := map[string]int{}
+		for _, g := range contents(t, log) {
+			id := g.origin.ID.Device
+			if g.body != fmt.Sprint(last[id]+1) {
+				t.Fatalf("%s: event %s comes after %d", id, g.body, last[id])
+			}
+			last[id]++
+		}
+		for d := range devices {
+			if last[fmt.Sprint("d", d)] != changes {
+				t.Errorf("d%d: %d events", d, last[fmt.Sprint("d", d)])
+			}
+		}
+	})
+}
+
+// TestRestart ends the relay in the middle of its work, again and again: what
+// was put in arrives, and what arrives twice has the same correlation id.
+func TestRestart(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		log := memlog.New(memlog.Config{})
+		defer log.Close() //nolint:errcheck // in memory
+		const total = 2000
+		done := make(chan struct{})
+		first := open(t, db, log, nil)
+		go func() {
+			defer close(done)
+			for i := range total / 20 {
+				var b outbox.Batch
+				for j := range 20 {
+					b.Add(outbox.Event{ID: iot.ID{Device: fmt.Sprint("d", i*20+j)}, Source: iot.SourceTwinChange, OpType: "updateTwin", Body: []byte("{}")})
+				}
+				if err := db.Write(t.Context(), func(tx state.Tx) error { return first.Put(t.Context(), tx, &b) }); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		for going := true; going; {
+			select {
+			case <-done:
+				going = false
+			default:
+			}
+			x := open(t, db, log, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Millisecond)
+			if err := x.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			cancel()
+			// A node that dies says nothing; another waits for its lease to end.
+			if err := outbox.Release(t.Context(), x); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := first.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]string{}
+		for _, g := range contents(t, log) {
+			id, correlation := g.origin.ID.Device, g.system["correlation-id"]
+			if was, again := seen[id]; again && was != correlation {
+				t.Errorf("the event of %s was appended with the correlation ids %s and %s", id, was, correlation)
+			}
+			seen[id] = correlation
+		}
+		if len(seen) != total {
+			t.Errorf("%d of %d events arrived", len(seen), total)
+		}
+	})
+}
+
+// TestTwoNodes: two nodes on one database take turns, so nothing is appended
+// twice, and the second takes over from one that has ended.
+func TestTwoNodes(t *testing.T) {
+	db := statetest.Postgres(t)
+	log := memlog.New(memlog.Config{})
+	defer log.Close() //nolint:errcheck // in memory
+	a, b := open(t, db, log, nil), open(t, db, log, nil)
+	stop := run(t, a)
+	run(t, b)
+	event := func(n int) outbox.Event {
+		return outbox.Event{ID: iot.ID{Device: fmt.Sprint("d", n)}, Source: iot.SourceTwinChange, OpType: "updateTwin", Body: []byte("{}")}
+	}
+	for n := range 200 {
+		put(t, db, []*outbox.Box{a, b}[n%2], event(n))
+	}
+	await(t, "200 events", func() bool { return rows(t, db, "outbox") == 0 })
+	if n := len(contents(t, log)); n != 200 {
+		t.Errorf("%d events were appended for 200 that were put in", n)
+	}
+	stop()
+	if err := a.Drain(t.Context()); err != nil { // gives the turn away
+		t.Fatal(err)
+	}
+	put(t, db, a, event(200)) // b does not hear of it
+	await(t, "an event of the other node", func() bool { return len(contents(t, log)) == 201 })
+}
+
+// TestLogStalls: while the log takes nothing rooms go on, and nothing is lost
+// or doubled when it goes on.
+func TestLogStalls(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		log := memlog.New(memlog.Config{MaxHeld: 2000})
+		defer log.Close() //nolint:errcheck // in memory
+		x := open(t, db, log, nil)
+		run(t, x)
+		log.Stall(true)
+		const total = 3000
+		for i := range total / 100 {
+			events := make([]outbox.Event, 100)
+			for j := range events {
+				events[j] = outbox.Event{ID: iot.ID{Device: fmt.Sprint("d", i*100+j)}, Source: iot.SourceTwinChange, OpType: "updateTwin", Body: make([]byte, 1000)}
+			}
+			put(t, db, x, events...)
+		}
+		log.Stall(false)
+		await(t, "no rows", func() bool { return rows(t, db, "outbox") == 0 })
+		if n := len(contents(t, log)); n != total {
+			t.Errorf("%d events for %d", n, total)
+		}
+	})
+}
+
+// TestLogFails: events of which the log cannot say that they are durable are
+// appended again, and the failure is logged once.
+func TestLogFails(t *testing.T) {
+	db := statetest.SQLite(t)
+	var failing atomic.Bool
+	log := faultlog.Wrap(memlog.New(memlog.Config{}), func(int, int, int) (v faultlog.Verdict) {
+		if failing.Load() {
+			v.Err = errors.New("no space left")
+		}
+		return v
+	})
+	defer log.Close() //nolint:errcheck // in memory
+	var text safeText
+	x := open(t, db, log, slog.New(slog.NewTextHandler(&text, nil)))
+	for n := range 10 {
+		put(t, db, x, outbox.Event{ID: iot.ID{Device: fmt.Sprint("d", n)}, Source: iot.SourceTwinChange, OpType: "updateTwin", Body: []byte("{}")})
+	}
+	failing.Store(true)
+	run(t, x)
+	await(t, "two tries", func() bool { return strings.Contains(text.String(), "no space left") })
+	time.Sleep(250 * time.Millisecond) // so that it fails again
+	failing.Store(false)
+	await(t, "no rows", func() bool { return rows(t, db, "outbox") == 0 })
+	if n := strings.Count(text.String(), "no space left"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, text.String())
+	}
+	seen := map[string]bool{}
+	for _, g := range contents(t, log) {
+		seen[g.system["correlation-id"]] = true
+	}
+	if len(seen) != 10 {
+		t.Errorf("%d of 10 events arrived", len(seen))
+	}
+	await(t, "good news", func() bool { return strings.Contains(text.String(), "appended again") })
+}
+
+type safeText struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

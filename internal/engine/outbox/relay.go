@@ -43,6 +43,7 @@ type relay struct {
 	lease  lease
 
 	limit  int // rows to read
+	from   floor
 	rows   []row
 	events []event // of rows, in order
 	buf    []byte  // records of events
@@ -61,6 +62,7 @@ type row struct {
 }
 
 type event struct {
+	row    int
 	lane   int
 	at     int // of its record in buf
 	end    int
@@ -86,6 +88,7 @@ func (r *relay) init(x *Box, log eventlog.Log, hub string) {
 		r.lanes[i].producer = log.Producer(i, &r.lanes[i])
 	}
 	r.lease.init(x)
+	r.from.use = x.db.Dialect() == state.PostgreSQL
 }
 
 // Durable implements eventlog.Waiter.
@@ -217,13 +220,14 @@ func (r *relay) pass(ctx context.Context) (n int, more bool, err error) {
 	return n, more, nil
 }
 
-const selectRows = "SELECT id, body FROM outbox ORDER BY id LIMIT ?"
+const selectRows = "SELECT id, body FROM outbox WHERE id >= ? ORDER BY id LIMIT ?"
 
 // read reads rows and makes records of their events.
 func (r *relay) read(ctx context.Context) (more bool, err error) {
+	from := r.from.at(time.Now())
 	err = r.box.db.Read(ctx, func(tx state.Tx) error {
 		r.rows, r.bytes = r.rows[:0], 0
-		rows, err := tx.Query(ctx, selectRows, int64(r.limit))
+		rows, err := tx.Query(ctx, selectRows, from, int64(r.limit))
 		if err != nil {
 			return err
 		}
@@ -267,7 +271,7 @@ func (r *relay) unpack() {
 			at := len(r.buf)
 			r.buf = r.writer.append(r.buf, s)
 			r.events = append(r.events, event{
-				lane: eventlog.Partition(string(s.head.Device), len(r.lanes)), at: at, end: len(r.buf), source: s.head.Source,
+				row: i, lane: eventlog.Partition(string(s.head.Device), len(r.lanes)), at: at, end: len(r.buf), source: s.head.Source,
 			})
 			if oldest.IsZero() || s.time.Before(oldest) {
 				oldest = s.time
@@ -276,8 +280,6 @@ func (r *relay) unpack() {
 		if err != nil {
 			r.events, r.buf = r.events[:events], r.buf[:size]
 			r.rows[i].reason = err.Error()
-		} else {
-			r.rows[i].body = nil
 		}
 	}
 	if !oldest.IsZero() {
@@ -330,10 +332,8 @@ func (r *relay) append(ctx context.Context) error {
 		switch {
 		case e.done || failure != nil:
 		case errors.Is(e.err, eventlog.ErrTooLarge):
-			r.box.metrics.aside.Inc()
-			r.box.logger.Error("an event of a state change is too large for the event log and is lost",
-				slog.String("source", e.source.String()), slog.Any("error", e.err))
 			e.done = true
+			r.rows[e.row].reason = e.err.Error()
 		default:
 			failure = e.err
 		}
@@ -413,13 +413,12 @@ func (r *relay) remove(ctx context.Context) error {
 	for _, w := range r.rows {
 		if w.reason != "" {
 			r.box.metrics.aside.Inc()
-			r.box.logger.Error("a row of events cannot be read and is put aside in the table outbox_aside",
+			r.box.logger.Error("events of a change cannot be appended to the event log and are put aside in the table outbox_aside",
 				slog.Int64("row", w.id), slog.String("reason", w.reason))
 		}
 	}
-	for i := range r.events {
-		r.box.metrics.events.WithLabelValues(r.events[i].source.String()).Inc()
-	}
+	r.box.metrics.appended(r.events)
 	r.box.metrics.rows.Sub(float64(len(r.rows)))
+	r.from.deleted(r.rows[len(r.rows)-1].id)
 	return nil
 }
