@@ -74,7 +74,7 @@ func (a *App) openDoors(ctx context.Context) error {
 	a.closers = append(a.closers, a.httpsOn.Close)
 	a.warn(warning)
 	d := httpd.Deps{
-		TLS: a.pki.TLS(), Ready: a.Ready, Version: a.version,
+		TLS: a.pki.TLS(), Ready: a.Ready, Version: a.version, Failed: a.httpsFailed,
 		Logger: a.room("httpd"), Registerer: a.registry,
 	}
 	d.Admin = admin.New(admin.Deps{
@@ -139,8 +139,14 @@ func (a *App) openMQTT(ctx context.Context) error {
 }
 
 // handshakeFailed keeps why a connection ended before its first packet.
-func (a *App) handshakeFailed(remote netip.AddrPort, err error) {
-	r := guard.Refusal{Reason: front.KindOther, Detail: err.Error(), Remote: remote.Addr().Unmap().String(), Protocol: "TLS"}
+func (a *App) handshakeFailed(remote netip.AddrPort, err error) { a.failedOn("TLS", remote, err) }
+
+// httpsFailed keeps why a connection to the HTTPS port ended before its first
+// request: devices come there too, over WebSockets and HTTPS.
+func (a *App) httpsFailed(remote netip.AddrPort, err error) { a.failedOn("HTTPS", remote, err) }
+
+func (a *App) failedOn(protocol string, remote netip.AddrPort, err error) {
+	r := guard.Refusal{Reason: front.KindOther, Detail: err.Error(), Remote: remote.Addr().Unmap().String(), Protocol: protocol}
 	if he, ok := err.(*front.HandshakeError); ok { //nolint:errorlint // documented to be this very type
 		if he.Kind == front.KindShutdown || he.Kind == front.KindSilent {
 			return // says nothing about a device

@@ -64,7 +64,8 @@ func put(m *iot.Message, name, value string) (known bool) {
 }
 
 // message reads a message: properties from the headers, the payload from the
-// body. Names of properties are in lower case: HTTP does not tell them apart.
+// body. The door gives names behind applicationPrefix as the client spelled
+// them; where nobody knows that, they are in lower case.
 func (c *call) message(limit int64) (*iot.Message, error) {
 	m := &iot.Message{}
 	names := make([]string, 0, len(c.r.Header))
@@ -74,7 +75,10 @@ func (c *call) message(limit int64) (*iot.Message, error) {
 	slices.Sort(names)
 	for _, name := range names {
 		values := c.r.Header[name]
-		put(m, strings.ToLower(name), latin1(values[len(values)-1]))
+		if !strings.HasPrefix(name, applicationPrefix) {
+			name = strings.ToLower(name)
+		}
+		put(m, name, latin1(values[len(values)-1]))
 	}
 	var err error
 	m.Body, err = c.read(limit)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -22,9 +23,15 @@ type Deps struct {
 	TLS    *tls.Config  // shared by all listeners; HTTP adds its own protocols to a copy
 	IoTHub http.Handler // REST of the hub, everything not named below
 	Admin  http.Handler // everything under /api/
+	// Blobs answers the requests that IsBlob picks out, whatever their path.
+	Blobs  http.Handler
+	IsBlob func(*http.Request) bool
 	// MQTT takes over a WebSocket connection as a byte stream. It may return
 	// before the connection has ended; whoever it gave it to closes it.
 	MQTT func(net.Conn)
+	// Failed, when set, is told of connections that ended within their TLS
+	// handshake; err is a *front.HandshakeError.
+	Failed func(remote netip.AddrPort, err error)
 	// Ready answers nil while the instance can do its work.
 	Ready      func(context.Context) error
 	Version    string
@@ -69,9 +76,17 @@ func New(d Deps) *Server {
 		}, []string{"outcome"}),
 	}
 	d.Registerer.MustRegister(s.requests, s.seconds, s.upgrades)
+	config := d.TLS.Clone()
+	config.NextProtos = []string{"h2", "http/1.1"}
 	s.http = &http.Server{
-		Handler:           http.HandlerFunc(s.serve),
-		TLSConfig:         d.TLS,
+		Handler:   http.HandlerFunc(s.serve),
+		TLSConfig: config,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if c, ok := c.(*spelled); ok {
+				return context.WithValue(ctx, spelledKey{}, c)
+			}
+			return ctx
+		},
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
@@ -81,10 +96,15 @@ func New(d Deps) *Server {
 	return s
 }
 
-// Serve answers requests on l until Shutdown. net/http shakes hands in the
-// goroutine of each connection, not in the accept loop.
+// spelledKey finds the connection of a request.
+type spelledKey struct{}
+
+// Serve answers requests on l until Shutdown. Connections shake hands in a
+// goroutine each, not in the accept loop.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+	secured := secure(l, s.http.TLSConfig, s.deps.Failed)
+	defer secured.Close() //nolint:errcheck // Shutdown has closed it; this waits for handshakes
+	if err := s.http.Serve(secured); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -113,9 +133,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	surface, h := s.route(r)
+	conn, _ := r.Context().Value(spelledKey{}).(*spelled)
 	if surface == "" { // WebSocket: counted by itself
+		if conn != nil {
+			conn.next(false)
+		}
 		h(w, r)
 		return
+	}
+	spell(conn, r.Header)
+	if conn != nil {
+		defer conn.next(true)
 	}
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
@@ -154,6 +182,8 @@ func (s *Server) answer(w *recorder, r *http.Request, h http.HandlerFunc) {
 func (s *Server) route(r *http.Request) (surface string, h http.HandlerFunc) {
 	path := r.URL.Path
 	switch {
+	case s.deps.Blobs != nil && s.deps.IsBlob(r):
+		return "blob", s.deps.Blobs.ServeHTTP
 	// An SDK that was given host:port asks for "/:port/$iothub/websocket", so
 	// any path with that end will do.
 	case strings.HasSuffix(path, "/$iothub/websocket"), strings.HasSuffix(path, "/$servicebus/websocket"):
