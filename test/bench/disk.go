@@ -27,19 +27,18 @@ func (b *bench) slowDisk() error {
 		return err
 	}
 	defer s.stop()
-	before, _ := s.memory()
+	before := s.anonymous()
 	var m *meter
 	var c cost
-	var peak int64
+	peakOfAll := peakOf(s.anonymous)
 	l := load{
 		addr: s.plain, logins: h.logins(conns), window: window, warm: b.warm, measure: 2 * b.window,
 		opened: func() { m = measure(s.process) },
-		closed: func() {
-			c = m.end(b.cores)
-			_, peak = s.memory()
-		},
+		closed: func() { c = m.end(b.cores) },
 	}
 	res, err := l.run()
+	peak := peakOfAll()
+	_, resident := s.memory()
 	if err := errors.Join(err, s.alive()); err != nil {
 		return err
 	}
@@ -51,7 +50,8 @@ func (b *bench) slowDisk() error {
 		b.report.add(figure{Case: "slowdisk", Name: fig, Unit: unit, Value: v, Target: target, AtMost: target > 0, Noise: c.noise})
 	}
 	add("in flight at the devices", "MiB", offered, 0)
-	add("growth of the server's memory", "MiB", float64(peak-before)/(1<<20), 64)
+	add("growth of the server's own memory", "MiB", float64(peak-before)/(1<<20), 64)
+	add("resident at most, its program included", "MiB", float64(resident)/(1<<20), 0)
 	add("acknowledged", "per second", float64(res.acked)/c.seconds, 0)
 	add("PUBACK p99", "ms", res.latency.quantile(0.99), 0)
 	return nil

@@ -142,6 +142,47 @@ func (p *process) memory() (now, peak int64) {
 	return now, peak
 }
 
+// anonymous gives the resident bytes that belong to the process alone: not the
+// pages of its program file, which the kernel reads in as they are used and
+// can drop again.
+func (p *process) anonymous() int64 {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "status"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "RssAnon:" {
+			kb, _ := strconv.ParseInt(f[1], 10, 64)
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// peakOf looks at a value until the function that it gives is called, which
+// gives the highest.
+func peakOf(value func() int64) (stop func() int64) {
+	done, result := make(chan struct{}), make(chan int64)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		peak := value()
+		for {
+			select {
+			case <-tick.C:
+				peak = max(peak, value())
+			case <-done:
+				result <- max(peak, value())
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(done)
+		return <-result
+	}
+}
+
 // machineCPU gives the CPU seconds that all processes of the machine have used.
 func machineCPU() float64 {
 	b, err := os.ReadFile("/proc/stat")
