@@ -72,12 +72,12 @@ func (a *App) openRooms(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, r.commands.Close)
-	if r.jobs, err = job.Open(ctx, a.jobDeps()); err != nil {
-		return err
-	}
 	if r.quota, err = quota.Open(ctx, quota.Deps{
 		Config: a.cfg.Hub.quota(), DB: a.state, Logger: a.room("quota"), Registerer: a.registry,
 	}); err != nil {
+		return err
+	}
+	if r.jobs, err = job.Open(ctx, a.jobDeps()); err != nil {
 		return err
 	}
 	if err := a.openConfigurations(ctx); err != nil {

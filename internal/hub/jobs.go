@@ -9,6 +9,7 @@ import (
 	"dunlin/internal/things/job"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
+	"dunlin/internal/trust/quota"
 )
 
 // Tools are the rooms that work for others of their floor, which do not know
@@ -17,6 +18,7 @@ type Tools struct {
 	Registry *registry.Registry
 	Twins    *twin.Room
 	Commands *command.Room
+	Quota    *quota.Limiter // nil limits nothing
 }
 
 // ForJobs gives what the room of jobs needs of other rooms. Who may have a job
@@ -53,6 +55,9 @@ func (t Tools) exists(ctx context.Context, target job.Target) error {
 }
 
 func (t Tools) change(ctx context.Context, target job.Target, c job.Change) error {
+	if err := t.Quota.Await(ctx, quota.JobDevices, 1); err != nil {
+		return err
+	}
 	if _, err := t.standing(ctx, target); err != nil {
 		return err
 	}
@@ -71,6 +76,9 @@ func (t Tools) call(ctx context.Context, target job.Target, c job.Call) (status 
 	}
 	if have.Status == registry.Disabled {
 		return 0, nil, iot.Errorf(iot.DeviceNotFound, "The requested device %s is disabled, enable it to call its methods.", target.ID.Device)
+	}
+	if err := t.Quota.Await(ctx, quota.JobDevices, 1); err != nil {
+		return 0, nil, err
 	}
 	res, err := t.Commands.Invoke(ctx, target.ID, asCall(c))
 	return res.Status, res.Payload, err

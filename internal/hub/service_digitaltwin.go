@@ -7,20 +7,21 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/twin"
+	"dunlin/internal/trust/quota"
 )
 
 // DigitalTwin gives the twin of a device or module, to be written as a digital
 // twin.
 func (s *Service) DigitalTwin(ctx context.Context, id iot.ID) (twin.Doc, error) {
-	return s.digitalTwin(ctx, id, s.deps.Twins.Get)
+	return s.digitalTwin(ctx, id, s.paced(quota.TwinReads, 0, s.deps.Twins.Get))
 }
 
 // PatchDigitalTwin applies a JSON patch of the digital twin. etag, when not
 // nil, must be that of the twin.
 func (s *Service) PatchDigitalTwin(ctx context.Context, id iot.ID, patch []byte, etag *string) (twin.Doc, error) {
-	return s.digitalTwin(ctx, id, func(ctx context.Context, k twin.Key) (twin.Doc, error) {
+	return s.digitalTwin(ctx, id, s.paced(quota.TwinUpdates, len(patch), func(ctx context.Context, k twin.Key) (twin.Doc, error) {
 		return s.deps.Twins.PatchDigital(ctx, k, patch, etag)
-	})
+	}))
 }
 
 func (s *Service) digitalTwin(ctx context.Context, id iot.ID, do func(context.Context, twin.Key) (twin.Doc, error)) (twin.Doc, error) {

@@ -6,11 +6,23 @@ import (
 	"dunlin/internal/lang/twinql"
 	"dunlin/internal/things/job"
 	"dunlin/internal/things/twin"
+	"dunlin/internal/trust/quota"
 )
+
+// job asks whether the principal may, and takes one operation on jobs.
+func (s *Service) job(ctx context.Context, what string) error {
+	if err := s.connect(what); err != nil {
+		return err
+	}
+	if err := s.deps.Quota.Offers(quota.Jobs); err != nil {
+		return err
+	}
+	return s.deps.Quota.Take(ctx, quota.Jobs, 1)
+}
 
 // ScheduleJob stores a job over many devices, which begins when it is due.
 func (s *Service) ScheduleJob(ctx context.Context, spec job.Spec) (job.Job, error) {
-	if err := s.connect("jobs/v2/" + spec.ID); err != nil {
+	if err := s.job(ctx, "jobs/v2/"+spec.ID); err != nil {
 		return job.Job{}, err
 	}
 	return s.deps.Jobs.Schedule(ctx, spec)
@@ -18,7 +30,7 @@ func (s *Service) ScheduleJob(ctx context.Context, spec job.Spec) (job.Job, erro
 
 // ScheduledJob gives a job with its numbers of the moment.
 func (s *Service) ScheduledJob(ctx context.Context, id string) (job.Job, error) {
-	if err := s.connect("jobs/v2/" + id); err != nil {
+	if err := s.job(ctx, "jobs/v2/"+id); err != nil {
 		return job.Job{}, err
 	}
 	return s.deps.Jobs.Job(ctx, id)
@@ -26,7 +38,7 @@ func (s *Service) ScheduledJob(ctx context.Context, id string) (job.Job, error) 
 
 // CancelJob ends a job before it is done.
 func (s *Service) CancelJob(ctx context.Context, id string) (job.Job, error) {
-	if err := s.connect("jobs/v2/" + id + "/cancel"); err != nil {
+	if err := s.job(ctx, "jobs/v2/"+id+"/cancel"); err != nil {
 		return job.Job{}, err
 	}
 	return s.deps.Jobs.Cancel(ctx, id)
@@ -35,7 +47,7 @@ func (s *Service) CancelJob(ctx context.Context, id string) (job.Job, error) {
 // ScheduledJobs gives a page of the jobs that a filter selects, and the token
 // of the next one.
 func (s *Service) ScheduledJobs(ctx context.Context, f job.Filter, token string, size int) ([]job.Job, string, error) {
-	if err := s.connect("jobs/v2/query"); err != nil {
+	if err := s.job(ctx, "jobs/v2/query"); err != nil {
 		return nil, "", err
 	}
 	return s.deps.Jobs.List(ctx, f, token, size)

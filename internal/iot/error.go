@@ -81,6 +81,7 @@ const (
 	ServiceUnavailable          Code = 503001
 	ServerBusy                  Code = 503005
 	GatewayTimeout              Code = 504101
+	NullMessage                 Code = 400026
 	DeviceThrottled             Code = 429005
 )
 
@@ -154,6 +155,7 @@ var codeNames = map[Code]string{
 	ServiceUnavailable:          "ServiceUnavailable",
 	ServerBusy:                  "ServerBusy",
 	GatewayTimeout:              "GatewayTimeout",
+	NullMessage:                 "NullMessage",
 	DeviceThrottled:             "DeviceThrottlingLimitExceeded",
 }
 

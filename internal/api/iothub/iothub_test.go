@@ -31,6 +31,7 @@ import (
 	"dunlin/internal/things/twin"
 	"dunlin/internal/trust/access"
 	"dunlin/internal/trust/guard"
+	"dunlin/internal/trust/quota"
 	"dunlin/internal/wire/sas"
 )
 
@@ -113,6 +114,12 @@ const maxHeld = 1 << 20
 
 func newSite(t *testing.T, db state.DB) *site {
 	t.Helper()
+	return newLimitedSite(t, db, nil)
+}
+
+// newLimitedSite is a hub with limits.
+func newLimitedSite(t *testing.T, db state.DB, limits *quota.Limiter) *site {
+	t.Helper()
 	policies, err := access.Open(t.Context(), db, access.NewHosts(hubName))
 	if err != nil {
 		t.Fatal(err)
@@ -156,11 +163,11 @@ func newSite(t *testing.T, db state.DB) *site {
 	s.presence = presence.New(presence.Deps{Logger: logger, Registerer: prometheus.NewRegistry()})
 	desk := hub.NewDesk(hub.DeskDeps{
 		Registry: reg, Presence: s.presence, Ingest: ingest.New(ingest.Deps{Log: s.log, Registerer: prometheus.NewRegistry()}),
-		Twins: twins, Commands: s.commands, Jobs: s.jobs, Guard: refusals, Logger: logger,
+		Twins: twins, Commands: s.commands, Jobs: s.jobs, Guard: refusals, Quota: limits, Logger: logger,
 	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
 		Devices: hub.NewVisits(desk),
-		Hub:     hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins, Jobs: s.jobs}), Logger: logger,
+		Hub:     hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins, Jobs: s.jobs, Quota: limits}), Logger: logger,
 	}))
 	t.Cleanup(func() {
 		server.Close()

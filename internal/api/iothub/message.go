@@ -15,6 +15,7 @@ import (
 
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
+	"dunlin/internal/wire/jsontext"
 )
 
 // batchType is the content type of a batch of messages.
@@ -110,6 +111,9 @@ func (c *call) read(limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// batchRules are textRules for batches, whose bodies may be any text.
+var batchRules = jsontext.Rules{Depth: textRules.Depth, Number: textRules.Number, Opaque: "body"}
+
 // batch reads a batch of messages.
 func (c *call) batch() ([]iot.Message, error) {
 	b, err := c.read(maxBatchBody)
@@ -119,7 +123,12 @@ func (c *call) batch() ([]iot.Message, error) {
 	if !utf8.Valid(b) {
 		return nil, iot.Errorf(iot.DeserializationError, "the batch is not valid UTF-8")
 	}
-	var list []struct {
+	if jsontext.Valid(b) {
+		if err := jsontext.Check(b, batchRules); err != nil {
+			return nil, iot.Errorf(iot.DeserializationError, "the batch is not acceptable JSON: %w", err)
+		}
+	}
+	var list []*struct {
 		Body          *string        `json:"body"`
 		Base64Encoded *bool          `json:"base64Encoded"`
 		Properties    orderedStrings `json:"properties"`
@@ -135,6 +144,8 @@ func (c *call) batch() ([]iot.Message, error) {
 	for i, in := range list {
 		m := &msgs[i]
 		switch {
+		case in == nil:
+			return nil, iot.Errorf(iot.NullMessage, "message %d of the batch is null", i)
 		case in.Body == nil:
 		case in.Base64Encoded != nil && !*in.Base64Encoded:
 			m.Body = []byte(*in.Body)

@@ -12,6 +12,7 @@ import (
 
 	"dunlin/internal/iot"
 	"dunlin/internal/things/registry"
+	"dunlin/internal/wire/jsontext"
 )
 
 // Largest bodies in bytes. A bulk call has up to 100 entries, each with tags
@@ -21,12 +22,21 @@ const (
 	maxBulkBody = 8 << 20
 )
 
+// textRules are what every body keeps to. Payloads of methods are passed on to
+// devices, and may hold what they like.
+var textRules = jsontext.Rules{Depth: 64, Number: 128, Opaque: "payload"}
+
 // decode reads the body as one JSON value. Members that are not known are
 // passed over, as newer SDKs send more.
 func (c *call) decode(limit int64, v any) error {
 	b, err := c.body(limit)
 	if err != nil {
 		return err
+	}
+	if jsontext.Valid(b) {
+		if err := jsontext.Check(b, textRules); err != nil {
+			return iot.Errorf(iot.DeserializationError, "the body is not acceptable JSON: %w", err)
+		}
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		if typ, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {

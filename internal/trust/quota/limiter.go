@@ -47,6 +47,7 @@ type Deps struct {
 const (
 	waitRequest = 2 * time.Second
 	waitDevice  = 10 * time.Second
+	endless     = time.Duration(1) << 61
 )
 
 // Limiter says how much may be done. All methods may be called on nil, which
@@ -151,6 +152,18 @@ func (l *Limiter) TakeLong(ctx context.Context, k Kind, n int) error {
 	return pause(ctx, wait)
 }
 
+// Await is Take for work of the hub's own, which waits as long as it must.
+func (l *Limiter) Await(ctx context.Context, k Kind, n int) error {
+	if l == nil || l.buckets == nil {
+		return nil
+	}
+	wait, err := l.reserve(k, n, endless)
+	if err != nil || wait == 0 {
+		return err
+	}
+	return pause(ctx, wait)
+}
+
 // Reserve takes n of a kind for a device and answers how long it has to wait.
 func (l *Limiter) Reserve(k Kind, n int) (time.Duration, error) {
 	if l == nil || l.buckets == nil {
@@ -165,8 +178,7 @@ func (l *Limiter) Debit(k Kind, n int) {
 	if l == nil || l.buckets == nil {
 		return
 	}
-	const any = int64(1) << 62 // backlog
-	l.buckets[k].take(l.now(), int64(n), any)
+	l.buckets[k].take(l.now(), int64(n), int64(endless))
 }
 
 func pause(ctx context.Context, d time.Duration) error {
