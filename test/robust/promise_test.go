@@ -165,6 +165,7 @@ func TestPromises(t *testing.T) {
 			"message-mqtt":  &messages{n: 4},
 			"message-https": &messages{n: 4, https: true},
 			"method":        &methods{n: 2},
+			"events":        witness{},
 		}
 	}
 	for _, store := range stores {
