@@ -48,6 +48,9 @@ type Conn interface {
 // excepted.
 type Device interface {
 	ID() iot.ID
+	// Generation tells identities apart that had the same id one after the
+	// other.
+	Generation() uint64
 	// Send hands messages to the log and returns at once; now is Unix
 	// nanoseconds. Each message is settled through Conn.Durable, in order, and
 	// a door acknowledges there and nowhere else. Message views need only live
@@ -55,7 +58,8 @@ type Device interface {
 	// the messages are taken, but the door must stop reading until Conn.Ready.
 	// A message above iot.MaxMessage must not be passed.
 	Send(now int64, msgs []iot.Message) (ok bool)
-	// Want says whether the device takes a kind of things from now on.
+	// Want says whether the device takes a kind of things from now on. It may
+	// be called while another method is.
 	Want(kind iot.Kind, on bool)
 	// Twin reads the device's own twin: JSON with the desired and reported
 	// properties and their versions. It returns at once; done is called once,

@@ -72,7 +72,8 @@ func (s *session) receiveConnect(b []byte) (int, error) {
 	if c.KeepAlive > 0 {
 		idle = min(maxIdle, time.Duration(c.KeepAlive)*1500*time.Millisecond)
 	}
-	s.conn.Go(func() { s.connect(cred, topic, will, idle) })
+	clean := c.CleanStart
+	s.conn.Go(func() { s.connect(cred, topic, will, idle, clean) })
 	return n, nil
 }
 
@@ -81,7 +82,7 @@ var errNoConnect = iot.Errorf(iot.BadRequest, "the first packet is not CONNECT [
 
 // connect authenticates. Receive is held off until it is done, so it may set
 // what otherwise belongs to Receive; Closed may come at any time.
-func (s *session) connect(cred hub.Credentials, topic string, will *iot.Message, idle time.Duration) {
+func (s *session) connect(cred hub.Credentials, topic string, will *iot.Message, idle time.Duration, clean bool) {
 	if tls := s.conn.TLS(); tls != nil {
 		cred.Certificates = tls.PeerCertificates
 	}
@@ -110,16 +111,45 @@ func (s *session) connect(cred hub.Credentials, topic string, will *iot.Message,
 		return
 	}
 	s.conn.SetIdle(idle)
-	s.conn.Write(accepted)
+	before, present := s.door.kept.open(dev.ID(), dev.Generation(), clean)
+	if present {
+		s.conn.Write(resumed)
+	} else {
+		s.conn.Write(accepted)
+	}
+	if before.messages != none {
+		s.resume(before.messages)
+	}
 	s.door.connects.Inc()
+}
+
+// resume takes up the subscription to messages that an earlier connection made.
+func (s *session) resume(qos byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.out = newOutbox()
+	s.out.qos[subMessages] = qos
+	s.out.resume = time.AfterFunc(s.door.resumeAfter, func() {
+		s.mu.Lock()
+		wanted := !s.ended && s.out.qos[subMessages] != none
+		s.mu.Unlock()
+		if wanted {
+			s.dev.Want(iot.KindMessage, true)
+		}
+	})
 }
 
 // errRefused ends a connection whose CONNECT the hub refused (and noted).
 var errRefused = errors.New("mqttd: connect refused")
 
-// accepted has no session present: there is nothing yet that outlives a
-// connection.
-var accepted = mqtt.AppendConnack(nil, false, mqtt.ConnackAccepted)
+// Answers to a CONNECT that is accepted, without and with a session.
+var (
+	accepted = mqtt.AppendConnack(nil, false, mqtt.ConnackAccepted)
+	resumed  = mqtt.AppendConnack(nil, true, mqtt.ConnackAccepted)
+)
 
 // refuseVersion answers a CONNECT of another version in that version's form.
 func (s *session) refuseVersion(c *mqtt.Connect) error {

@@ -38,6 +38,8 @@ type desk struct {
 	conns   map[iot.ID]hub.Conn
 	devices map[iot.ID]*testDevice
 	ended   chan error
+
+	generation uint64 // of the devices that connect from now on
 }
 
 func (d *desk) Connect(_ context.Context, c hub.Credentials, conn hub.Conn) (hub.Device, error) {
@@ -48,7 +50,10 @@ func (d *desk) Connect(_ context.Context, c hub.Credentials, conn hub.Conn) (hub
 	default:
 		return nil, iot.Errorf(iot.UnauthorizedAccess, "wrong password")
 	}
-	dev := &testDevice{desk: d, id: c.ID, wants: make(chan iot.Kind, 16), replies: make(chan string, 16), settled: make(chan iot.LockToken, 16), source: d.room.Source(iot.Origin{ID: c.ID, Model: c.Model}, conn)}
+	d.mu.Lock()
+	generation := d.generation
+	d.mu.Unlock()
+	dev := &testDevice{generation: generation, desk: d, id: c.ID, wants: make(chan iot.Kind, 16), replies: make(chan string, 16), settled: make(chan iot.LockToken, 16), source: d.room.Source(iot.Origin{ID: c.ID, Model: c.Model}, conn)}
 	d.mu.Lock()
 	d.conns[c.ID], d.devices[c.ID] = conn, dev
 	d.mu.Unlock()
@@ -72,12 +77,15 @@ type testDevice struct {
 	id      iot.ID
 	source  ingest.Source
 	version int64
-	wants   chan iot.Kind
-	replies chan string
-	settled chan iot.LockToken
+
+	generation uint64
+	wants      chan iot.Kind
+	replies    chan string
+	settled    chan iot.LockToken
 }
 
 func (d *testDevice) ID() iot.ID                              { return d.id }
+func (d *testDevice) Generation() uint64                      { return d.generation }
 func (d *testDevice) Send(now int64, msgs []iot.Message) bool { return d.source.Send(now, msgs) }
 func (d *testDevice) Close(reason error)                      { d.desk.ended <- reason }
 
@@ -179,7 +187,7 @@ func (s *server) dial(t *testing.T) *peer {
 func connectPacket(t testing.TB, change func(*mqtt.Connect)) []byte {
 	t.Helper()
 	c := mqtt.Connect{
-		Version: mqtt.V311, KeepAlive: 60, ClientID: []byte("d"),
+		Version: mqtt.V311, CleanStart: true, KeepAlive: 60, ClientID: []byte("d"),
 		UserName: []byte("hub.test/d/?api-version=2021-04-12"), Password: []byte("ok"),
 	}
 	if change != nil {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -34,6 +35,9 @@ type Door struct {
 	guard  *guard.Log
 	logger *slog.Logger
 	ctx    context.Context // ends the blocking part of connects at shutdown
+	kept   kept
+	// resumeAfter is as the constant says; tests are impatient.
+	resumeAfter time.Duration
 
 	batches sync.Pool // *batch, scratch of one Receive
 	acks    sync.Pool // *[]byte, scratch of one Durable
@@ -47,7 +51,7 @@ type Door struct {
 // New makes the door. ctx bounds the authentication of connects in progress.
 func New(ctx context.Context, c Config) *Door {
 	d := &Door{
-		hub: c.Hub, guard: c.Guard, logger: c.Logger, ctx: ctx,
+		hub: c.Hub, guard: c.Guard, logger: c.Logger, ctx: ctx, kept: kept{sessions: map[iot.ID]keptSession{}}, resumeAfter: resumeAfter,
 		batches: sync.Pool{New: func() any { return new(batch) }},
 		acks:    sync.Pool{New: func() any { b := make([]byte, 0, 256); return &b }},
 		connects: prometheus.NewCounter(prometheus.CounterOpts{

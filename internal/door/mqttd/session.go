@@ -221,6 +221,9 @@ func (s *session) Closed(err error) {
 	s.mu.Lock()
 	s.ended = true
 	connected := s.dev != nil
+	if s.out != nil && s.out.resume != nil {
+		s.out.resume.Stop()
+	}
 	s.mu.Unlock()
 	if !connected {
 		s.neverConnected(err)

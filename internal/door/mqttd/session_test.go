@@ -309,7 +309,8 @@ type discard struct {
 	id iot.ID
 }
 
-func (d *discard) ID() iot.ID { return d.id }
+func (d *discard) ID() iot.ID         { return d.id }
+func (d *discard) Generation() uint64 { return 0 }
 func (d *discard) Send(_ int64, msgs []iot.Message) bool {
 	d.s.Durable(len(msgs), nil)
 	return true

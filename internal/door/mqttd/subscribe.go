@@ -2,6 +2,7 @@ package mqttd
 
 import (
 	"bytes"
+	"time"
 
 	"dunlin/internal/iot"
 	"dunlin/internal/wire/mqtt"
@@ -46,6 +47,9 @@ func (s *session) subscribe(body []byte) error {
 		}
 		codes[i] = min(sub.QoS, 1)
 		s.out.qos[which] = codes[i]
+		if which == subMessages {
+			s.subscribed(codes[i])
+		}
 		if kind := kindOf[which]; kind != 0 {
 			want = append(want, kind)
 		}
@@ -76,10 +80,23 @@ func (s *session) unsubscribe(body []byte) error {
 		if s.out != nil {
 			s.out.qos[which] = none
 		}
+		if which == subMessages {
+			s.subscribed(none)
+		}
 		s.mu.Unlock()
 	}
 	s.conn.Write(mqtt.AppendUnsuback(nil, p.PacketID))
 	return nil
+}
+
+// subscribed notes a subscription to messages for the time after this
+// connection. It is called under mu.
+func (s *session) subscribed(qos byte) {
+	if s.out != nil && s.out.resume != nil {
+		s.out.resume.Stop()
+		s.out.resume = nil
+	}
+	s.door.kept.subscribed(s.dev.ID(), s.dev.Generation(), qos)
 }
 
 // outbox is what a connection that has subscribed to something needs; others
@@ -88,6 +105,7 @@ type outbox struct {
 	qos    [subscriptions]byte // granted, or none
 	lastID uint16
 	tokens map[uint16]iot.LockToken // messages that wait for PUBACK
+	resume *time.Timer              // runs while an old subscription waits for a new one
 }
 
 func newOutbox() *outbox {
