@@ -39,6 +39,7 @@ type App struct {
 	state    state.DB
 	log      eventlog.Log
 	guard    *guard.Log
+	files    files
 	rooms    rooms
 
 	// Doors; nil where the role or the address is not wanted.
@@ -191,6 +192,7 @@ func (a *App) Run(ctx context.Context) error {
 	start(&background, "refused connects", func() error { return a.guard.Run(work) })
 	start(&background, "certificates", func() error { return a.renewCertificates(work) })
 	a.rooms.start(work, func(name string, run func() error) { start(&background, name, run) })
+	a.startFiles(work, func(name string, run func() error) { start(&background, name, run) })
 	for name, f := range a.fronts() {
 		start(&doors, name, func() error { return f.Serve(work) })
 	}
@@ -276,7 +278,7 @@ func (a *App) drain(work context.Context, stopWork func(), doors, background *sy
 	doors.Wait()
 	stopWork() // rooms store what they hold
 	background.Wait()
-	errs = append(errs, a.rooms.twins.Close(), a.rooms.commands.Close(), a.closeLog(context.WithoutCancel(work), settling == nil), a.state.Close(), a.data.close())
+	errs = append(errs, a.rooms.twins.Close(), a.rooms.commands.Close(), a.closeLog(context.WithoutCancel(work), settling == nil), a.files.store.Close(), a.state.Close(), a.data.close())
 	a.closers = nil
 	err := errors.Join(errs...)
 	a.logger.Info("stopped", slog.Duration("after", time.Since(began).Round(time.Millisecond)), slog.Bool("clean", err == nil))

@@ -18,6 +18,7 @@ const (
 	pkiDir    = "pki"           // local authority and server certificate
 	logDir    = "log"           // event log
 	stateFile = "state/main.db" // SQLite
+	blobDir   = "blobs"         // files of devices
 	runDir    = "run"           // how to reach the running instance
 )
 

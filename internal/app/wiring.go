@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"dunlin/internal/api/admin"
+	"dunlin/internal/api/blob"
 	"dunlin/internal/door/front"
 	"dunlin/internal/door/httpd"
 	"dunlin/internal/engine/eventlog/natslog"
@@ -84,6 +85,7 @@ func (a *App) openDoors(ctx context.Context) error {
 	if a.cfg.has(roleAPI) {
 		d.IoTHub = a.rooms.iothub
 	}
+	d.Blobs, d.IsBlob = blob.New(a.blobSurface()), blob.Wanted
 	if a.mqttWS != nil {
 		open := a.rooms.mqtt.Open("MQTT-WS")
 		d.MQTT = func(nc net.Conn) { a.mqttWS.ServeConn(nc, open) }

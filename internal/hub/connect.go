@@ -16,6 +16,7 @@ import (
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
+	"dunlin/internal/things/upload"
 	"dunlin/internal/trust/guard"
 	"dunlin/internal/trust/quota"
 )
@@ -27,6 +28,7 @@ type Desk struct {
 	ingest   *ingest.Room
 	twins    *twin.Room
 	commands *command.Room
+	uploads  *upload.Room
 	jobs     *job.Room
 	guard    *guard.Log
 	quota    *quota.Limiter
@@ -41,6 +43,7 @@ type DeskDeps struct {
 	Ingest   *ingest.Room
 	Twins    *twin.Room
 	Commands *command.Room
+	Uploads  *upload.Room
 	Jobs     *job.Room // nil: there are none
 	Guard    *guard.Log
 	Quota    *quota.Limiter // nil limits nothing
@@ -50,7 +53,7 @@ type DeskDeps struct {
 // NewDesk makes the desk.
 func NewDesk(d DeskDeps) *Desk {
 	return &Desk{
-		registry: d.Registry, presence: d.Presence, ingest: d.Ingest, twins: d.Twins, commands: d.Commands, jobs: d.Jobs,
+		registry: d.Registry, presence: d.Presence, ingest: d.Ingest, twins: d.Twins, commands: d.Commands, uploads: d.Uploads, jobs: d.Jobs,
 		guard: d.Guard, quota: d.Quota, logger: d.Logger,
 	}
 }

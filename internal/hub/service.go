@@ -4,13 +4,16 @@ import (
 	"context"
 	"time"
 
+	"dunlin/internal/engine/blob"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
 	"dunlin/internal/things/configuration"
 	"dunlin/internal/things/job"
 	"dunlin/internal/things/registry"
 	"dunlin/internal/things/twin"
+	"dunlin/internal/things/upload"
 	"dunlin/internal/trust/access"
+	"dunlin/internal/trust/grant"
 	"dunlin/internal/trust/quota"
 )
 
@@ -28,6 +31,9 @@ type Presence interface {
 
 // ServiceDeps is what the service side needs.
 type ServiceDeps struct {
+	Uploads        *upload.Room
+	Blobs          blob.Store
+	Grants         *grant.Room
 	Registry       *registry.Registry
 	Policies       *access.Policies
 	Presence       Presence

@@ -43,6 +43,9 @@ func New(d Deps) http.Handler {
 	for pattern, h := range s.registryRoutes() {
 		mux.HandleFunc(pattern, h)
 	}
+	for pattern, h := range s.fileRoutes() {
+		mux.HandleFunc(pattern, h)
+	}
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, iot.Errorf(iot.NotFound, "there is no %s %s", r.Method, r.URL.Path))
 	})

@@ -27,6 +27,9 @@ var deviceOperations = [...]operation{
 	{"GET", "/devices/{device}/modules/{module}/messages/devicebound", access.DeviceConnect, versionAny, receiveMessage, "TestDeviceMessages"},
 	{"DELETE", "/devices/{device}/modules/{module}/messages/devicebound/{token}", access.DeviceConnect, versionAny, completeMessage, "TestDeviceMessages"},
 	{"POST", "/devices/{device}/modules/{module}/messages/devicebound/{token}/abandon", access.DeviceConnect, versionAny, abandonMessage, "TestDeviceMessages"},
+	{"POST", "/devices/{device}/files", access.DeviceConnect, versionAny, beginUpload, "TestFileUpload"},
+	{"POST", "/devices/{device}/files/notifications", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload"},
+	{"POST", "/devices/{device}/files/notifications/{token}", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload"},
 }
 
 // visit authenticates the device that the path names.

@@ -107,6 +107,7 @@ type site struct {
 	presence *presence.Room
 	log      *memlog.Log
 	logged   *bytes.Buffer
+	files    hub.ServiceDeps // of which the parts for files are set
 }
 
 // maxHeld is how many bytes the log holds before it tells callers to wait.
@@ -161,13 +162,15 @@ func newLimitedSite(t *testing.T, db state.DB, limits *quota.Limiter) *site {
 		t.Fatal(err)
 	}
 	s.presence = presence.New(presence.Deps{Logger: logger, Registerer: prometheus.NewRegistry()})
+	s.files = iothub.OpenUploads(t, db)
 	desk := hub.NewDesk(hub.DeskDeps{
+		Uploads:  s.files.Uploads,
 		Registry: reg, Presence: s.presence, Ingest: ingest.New(ingest.Deps{Log: s.log, Registerer: prometheus.NewRegistry()}),
 		Twins: twins, Commands: s.commands, Jobs: s.jobs, Guard: refusals, Quota: limits, Logger: logger,
 	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
 		Devices: hub.NewVisits(desk),
-		Hub:     hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins, Jobs: s.jobs, Quota: limits}), Logger: logger,
+		Hub:     hub.NewServices(hub.ServiceDeps{Uploads: s.files.Uploads, Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins, Jobs: s.jobs, Quota: limits}), Logger: logger,
 	}))
 	t.Cleanup(func() {
 		server.Close()

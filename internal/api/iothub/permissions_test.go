@@ -76,7 +76,7 @@ func TestPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Commands: commands, Twins: twins, Jobs: jobs})
+	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Uploads: OpenUploads(t, db).Uploads, Commands: commands, Twins: twins, Jobs: jobs})
 	h := New(Deps{Hub: services, Logger: slog.New(slog.DiscardHandler)})
 	for _, table := range [...][]operation{operations[:], missing[:]} {
 		for i := range table {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
@@ -84,15 +85,20 @@ func receiveFeedback(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.writeLocked(command.FeedbackContentType, f.Token, f.Sequence, f.DeliveryCount, f.Enqueued, body)
+	return nil
+}
+
+// writeLocked answers a message of a queue for applications, under its lock.
+func (c *call) writeLocked(contentType string, token iot.LockToken, seq int64, deliveries int, enqueued time.Time, body []byte) {
 	h := c.w.Header()
-	h["ETag"] = []string{`"` + f.Token.String() + `"`}
-	h["iothub-sequencenumber"] = []string{strconv.FormatInt(f.Sequence, 10)}
-	h["iothub-enqueuedtime"] = []string{f.Enqueued.UTC().Format("2006-01-02T15:04:05.0000000Z")}
-	h["iothub-deliverycount"] = []string{strconv.Itoa(f.DeliveryCount)}
-	h.Set("Content-Type", command.FeedbackContentType)
+	h["ETag"] = []string{`"` + token.String() + `"`}
+	h["iothub-sequencenumber"] = []string{strconv.FormatInt(seq, 10)}
+	h["iothub-enqueuedtime"] = []string{enqueued.UTC().Format("2006-01-02T15:04:05.0000000Z")}
+	h["iothub-deliverycount"] = []string{strconv.Itoa(deliveries)}
+	h.Set("Content-Type", contentType)
 	c.w.WriteHeader(http.StatusOK)
 	c.w.Write(body) //nolint:errcheck // the caller has gone; its lock ends
-	return nil
 }
 
 // completeFeedback answers DELETE /messages/servicebound/feedback/{token}.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dunlin/internal/engine/lease"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 )
@@ -40,8 +41,9 @@ type Room struct {
 	logger    *slog.Logger
 	metrics   *metrics
 
-	calls   calls
-	journal journal
+	calls    calls
+	journal  journal
+	feedback *lease.Desk
 
 	mu       sync.Mutex // guards what follows; held for moments only
 	lanes    map[iot.ID]*lane
@@ -50,7 +52,6 @@ type Room struct {
 	pumpWake sync.Cond
 	stopped  bool // the workers are to end
 	timers   timers
-	desk     desk
 
 	closing   chan struct{} // closed when nobody is to wait any longer
 	timeEnd   chan struct{} // closed when keepTime is to end
@@ -75,11 +76,10 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 	}
 	r := &Room{
 		db: d.DB, deliver: d.Deliver, connected: d.Connected, limits: d.Limits, logger: d.Logger,
-		lanes: map[iot.ID]*lane{}, closing: make(chan struct{}), timeEnd: make(chan struct{}),
+		feedback: lease.NewDesk(), lanes: map[iot.ID]*lane{}, closing: make(chan struct{}), timeEnd: make(chan struct{}),
 	}
 	r.calls.init()
 	r.journal.init()
-	r.desk.init()
 	r.timers.init()
 	r.pumpWake.L = &r.mu
 	r.metrics = newMetrics(d.Registerer, func() float64 {

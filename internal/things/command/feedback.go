@@ -2,11 +2,12 @@ package command
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 
+	"dunlin/internal/engine/lease"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 )
@@ -73,130 +74,69 @@ func (f *Feedback) Body() ([]byte, error) {
 	return json.Marshal(list)
 }
 
-// desk is what is known of feedback beyond the store; the maps are under
-// Room.mu.
-type desk struct {
-	turn chan struct{} // holds a token while nobody reads
-	out  map[iot.LockToken]*feedbackLock
-	seqs map[int64]bool // records that are out
-}
-
-type feedbackLock struct {
-	token    iot.LockToken
-	seqs     []int64
-	until    int64
-	settling bool
-}
-
-func (d *desk) init() {
-	d.turn = make(chan struct{}, 1)
-	d.turn <- struct{}{}
-	d.out, d.seqs = map[iot.LockToken]*feedbackLock{}, map[int64]bool{}
-}
-
 const selectFeedback = "SELECT seq, device, module, generation, message_id, status, at, abandoned FROM c2d_feedback WHERE expires > ? ORDER BY seq LIMIT ?"
 
 // ReceiveFeedback hands out what waits, up to 64 records, hidden from other
 // receivers for a time; nil when nothing waits.
 func (r *Room) ReceiveFeedback(ctx context.Context) (*Feedback, error) {
-	d := &r.desk
-	select {
-	case <-d.turn:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { d.turn <- struct{}{} }()
-	r.mu.Lock()
-	limit := feedbackBatch + len(d.seqs)
-	r.mu.Unlock()
-	now := time.Now().UnixNano()
 	type row struct {
 		FeedbackRecord
-		seq       int64
 		abandoned int
 	}
-	var list []row
-	err := r.db.Read(ctx, func(tx state.Tx) error {
-		list = nil
-		rows, err := tx.Query(ctx, selectFeedback, now, limit)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var one row
-			var generation, at int64
-			var s status
-			if err := rows.Scan(&one.seq, &one.ID.Device, &one.ID.Module, &generation, &one.MessageID, &s, &at, &one.abandoned); err != nil {
+	var (
+		list []row
+		seqs []int64
+	)
+	token, taken, err := r.feedback.Take(ctx, r.limits.FeedbackLock, feedbackBatch, func(n int) ([]int64, error) {
+		now := time.Now().UnixNano()
+		err := r.db.Read(ctx, func(tx state.Tx) error {
+			list, seqs = nil, nil
+			rows, err := tx.Query(ctx, selectFeedback, now, n)
+			if err != nil {
 				return err
 			}
-			one.Generation, one.At, one.Status = uint64(generation), time.Unix(0, at).UTC(), s.String()
-			list = append(list, one)
-		}
-		return rows.Err()
+			defer rows.Close()
+			for rows.Next() {
+				var one row
+				var seq, generation, at int64
+				var s status
+				if err := rows.Scan(&seq, &one.ID.Device, &one.ID.Module, &generation, &one.MessageID, &s, &at, &one.abandoned); err != nil {
+					return err
+				}
+				one.Generation, one.At, one.Status = uint64(generation), time.Unix(0, at).UTC(), s.String()
+				list, seqs = append(list, one), append(seqs, seq)
+			}
+			return rows.Err()
+		})
+		return seqs, err
 	})
 	if err != nil {
 		return nil, stored(err, "read feedback")
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k := &feedbackLock{until: now + int64(r.limits.FeedbackLock)}
-	f := &Feedback{}
-	for _, one := range list {
-		if d.seqs[one.seq] || len(f.Records) == feedbackBatch {
-			continue
-		}
-		if len(f.Records) == 0 {
-			f.Sequence, f.DeliveryCount = one.seq, one.abandoned
-		}
-		f.Enqueued = one.At
-		f.Records = append(f.Records, one.FeedbackRecord)
-		k.seqs = append(k.seqs, one.seq)
-		d.seqs[one.seq] = true
-	}
-	if len(f.Records) == 0 {
+	if taken == nil {
 		return nil, nil //nolint:nilnil // nothing waits
 	}
-	rand.Read(k.token[:])
-	f.Token = k.token
-	d.out[k.token] = k
-	r.lockEnds(k.until, func() {
-		if !k.settling {
-			d.unlock(k)
-		}
-	})
-	return f, nil
-}
-
-func (d *desk) unlock(k *feedbackLock) {
-	delete(d.out, k.token)
-	for _, seq := range k.seqs {
-		delete(d.seqs, seq)
+	first := taken[0]
+	f := &Feedback{Token: token, Sequence: seqs[first], DeliveryCount: list[first].abandoned}
+	for _, i := range taken {
+		f.Enqueued = list[i].At
+		f.Records = append(f.Records, list[i].FeedbackRecord)
 	}
+	return f, nil
 }
 
 // SettleFeedback says what an application has made of feedback, and returns
 // when that is durable. Abandon gives it back, Complete and Reject remove it.
 func (r *Room) SettleFeedback(_ context.Context, token iot.LockToken, o iot.Outcome) error {
-	r.mu.Lock()
-	k := r.desk.out[token]
-	if k == nil || k.settling || k.until <= time.Now().UnixNano() {
-		r.mu.Unlock()
+	err := r.feedback.Settle(token, func(seqs []int64) error {
+		if o == iot.Release {
+			return nil
+		}
+		return r.write(&change{run: func(ctx context.Context, w *work) error { return w.settleFeedback(ctx, seqs, o) }})
+	})
+	if errors.Is(err, lease.ErrLost) {
 		return errLockLost()
 	}
-	k.settling = true
-	r.mu.Unlock()
-	var err error
-	if o != iot.Release {
-		err = r.write(&change{run: func(ctx context.Context, w *work) error { return w.settleFeedback(ctx, k.seqs, o) }})
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err != nil && k.until > time.Now().UnixNano() {
-		k.settling = false
-		return err
-	}
-	r.desk.unlock(k)
 	return err
 }
 

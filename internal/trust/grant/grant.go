@@ -86,6 +86,16 @@ func (r *Room) Sign(s blobsas.Spec) string { return blobsas.Sign(r.key, r.accoun
 // Host gives the host that clients are told, with its port unless it is 443.
 func (r *Room) Host() string { return r.host() }
 
+// HostFor gives the host for a client that has come here by some host: the same
+// if it names this hub, as only the client knows the ports of what stands
+// between; else that which all are told.
+func (r *Room) HostFor(host string) string {
+	if host != "" && r.ours(host) {
+		return host
+	}
+	return r.host()
+}
+
 // URI gives the address of a container or, with a name, of a blob.
 func (r *Room) URI(container, name string) string {
 	u := "https://" + r.host() + "/" + container
