@@ -16,7 +16,7 @@ import (
 const (
 	// askAfter is how old custom metrics must be for a reader to refresh them,
 	// and askFor how long that may take.
-	askAfter = 5 * time.Second
+	askAfter = 2 * time.Second
 	askFor   = 3 * time.Second
 )
 

@@ -191,6 +191,7 @@ func (w *worker) swept(ctx context.Context) error {
 	if v.number == 0 {
 		return nil
 	}
+	r.results.forget(v.number)
 	return r.reload(ctx)
 }
 
