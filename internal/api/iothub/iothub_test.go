@@ -24,6 +24,7 @@ import (
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
+	"dunlin/internal/things/configuration"
 	"dunlin/internal/things/ingest"
 	"dunlin/internal/things/job"
 	"dunlin/internal/things/presence"
@@ -97,17 +98,18 @@ func (c *connections) Connected() int { return len(c.online) }
 
 // site is a hub that is called over HTTP.
 type site struct {
-	t        *testing.T
-	url      string
-	policies *access.Policies
-	conns    *connections
-	commands *command.Room
-	jobs     *job.Room
-	twins    *twin.Room
-	presence *presence.Room
-	log      *memlog.Log
-	logged   *bytes.Buffer
-	files    hub.ServiceDeps // of which the parts for files are set
+	t              *testing.T
+	url            string
+	policies       *access.Policies
+	conns          *connections
+	commands       *command.Room
+	jobs           *job.Room
+	twins          *twin.Room
+	configurations *configuration.Room
+	presence       *presence.Room
+	log            *memlog.Log
+	logged         *bytes.Buffer
+	files          hub.ServiceDeps // of which the parts for files are set
 }
 
 // maxHeld is how many bytes the log holds before it tells callers to wait.
@@ -144,7 +146,7 @@ func newLimitedSite(t *testing.T, db state.DB, limits *quota.Limiter) *site {
 		}
 	})
 	twins, err := twin.Open(t.Context(), twin.Deps{
-		DB: db, Deliver: s.conns.deliver, Limits: twin.StrictLimits(), Logger: logger, Registerer: prometheus.NewRegistry(),
+		DB: db, Deliver: s.conns.deliver, Limits: twin.StrictLimits(), Logger: logger, Registerer: prometheus.NewRegistry(), Configurations: hub.ConfigurationsOf(db),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -155,8 +157,14 @@ func newLimitedSite(t *testing.T, db state.DB, limits *quota.Limiter) *site {
 		}
 	})
 	s.twins = twins
-	s.jobs = runJobs(t, db, hub.Tools{Registry: reg, Twins: twins, Commands: s.commands}, s.conns.connected)
 	s.log = memlog.New(memlog.Config{Partitions: 1, MaxHeld: maxHeld})
+	s.configurations, err = configuration.Open(t.Context(), configuration.Deps{
+		DB: db, Log: s.log, Twins: &hub.ConfiguredTwins{Twins: twins, Registry: reg}, Limits: configuration.StrictLimits(), Logger: logger, Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.jobs = runJobs(t, db, hub.Tools{Registry: reg, Twins: twins, Commands: s.commands}, s.conns.connected)
 	refusals, err := guard.Open(t.Context(), db, logger, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +178,7 @@ func newLimitedSite(t *testing.T, db state.DB, limits *quota.Limiter) *site {
 	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
 		Devices: hub.NewVisits(desk),
-		Hub:     hub.NewServices(hub.ServiceDeps{Uploads: s.files.Uploads, Registry: reg, Policies: policies, Presence: s.conns, Commands: s.commands, Twins: twins, Jobs: s.jobs, Quota: limits}), Logger: logger,
+		Hub:     hub.NewServices(hub.ServiceDeps{Uploads: s.files.Uploads, Registry: reg, Policies: policies, Presence: s.conns, Configurations: s.configurations, Commands: s.commands, Twins: twins, Jobs: s.jobs, Quota: limits}), Logger: logger,
 	}))
 	t.Cleanup(func() {
 		server.Close()

@@ -48,6 +48,12 @@ var operations = [...]operation{
 	{"PUT", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, putJob, "TestJobs"},
 	{"GET", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, getJob, "TestJobs"},
 	{"POST", "/jobs/v2/{job}/cancel", access.ServiceConnect, versionDevices, cancelJob, "TestJobs"},
+	{"GET", "/configurations", access.RegistryRead, versionModules, listConfigurations, "TestConfigurationLife"},
+	{"POST", "/configurations/testQueries", access.RegistryRead, versionModules, testConfiguration, "TestConfigurationQueries"},
+	{"GET", "/configurations/{configuration}", access.RegistryRead, versionModules, getConfiguration, "TestConfigurationLife"},
+	{"PUT", "/configurations/{configuration}", access.RegistryWrite, versionModules, putConfiguration, "TestConfigurationLife"},
+	{"DELETE", "/configurations/{configuration}", access.RegistryWrite, versionModules, deleteConfiguration, "TestConfigurationLife"},
+	{"POST", "/devices/{device}/applyConfigurationContent", access.RegistryWrite, versionModules, applyConfiguration, "TestApplyConfigurationContent"},
 	{"POST", "/messages/devicebound", access.ServiceConnect, versionDevices, sendMessage, "TestSendMessage"},
 	{"DELETE", "/devices/{device}/commands", access.ServiceConnect, versionDevices, purgeMessages, "TestPurgeMessages"},
 	{"GET", "/messages/servicebound/feedback", access.ServiceConnect, versionDevices, receiveFeedback, "TestFeedback"},
@@ -65,8 +71,6 @@ var operations = [...]operation{
 // missing lists public operations that this build does not have; they answer
 // OperationNotAvailableInCurrentTier instead of a path that nobody knows.
 var missing = [...]operation{
-	{"POST", "/devices/{device}/applyConfigurationContent", access.RegistryWrite, versionModules, notAvailable, "TestMissingOperations"},
-	{"GET", "/configurations", access.RegistryRead, versionModules, notAvailable, "TestMissingOperations"},
 	{"GET", "/jobs", access.RegistryRead, versionDevices, notAvailable, "TestMissingOperations"},
 	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, notAvailable, "TestMissingOperations"},
 }

@@ -11,10 +11,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dunlin/internal/engine/eventlog/memlog"
 	"dunlin/internal/engine/state/statetest"
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
 	"dunlin/internal/things/command"
+	"dunlin/internal/things/configuration"
 	"dunlin/internal/things/job"
 	"dunlin/internal/things/presence"
 	"dunlin/internal/things/registry"
@@ -34,6 +36,7 @@ func (nobody) Connected() int                                                   
 // bodies are what each operation takes, so that nothing but the permission can
 // be wrong with a call.
 var bodies = map[string]string{
+	"PUT /configurations/{configuration}": `{"content":{"deviceContent":{"properties.desired.a":1}}}`, "POST /configurations/testQueries": "{}", "POST /devices/{device}/applyConfigurationContent": "{}",
 	"PUT /jobs/v2/{job}": `{"type":"scheduleUpdateTwin","queryCondition":"*","updateTwin":{"tags":{"a":1}}}`,
 	"POST /devices":      `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
 	"PATCH /digitaltwins/{device}": "[]", "POST /devices/query": `{"query":"SELECT * FROM devices"}`, "PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",
@@ -76,12 +79,19 @@ func TestPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	services := hub.NewServices(hub.ServiceDeps{Registry: reg, Policies: policies, Presence: nobody{}, Uploads: OpenUploads(t, db).Uploads, Commands: commands, Twins: twins, Jobs: jobs})
+	configurations, err := configuration.Open(t.Context(), configuration.Deps{
+		DB: db, Log: memlog.New(memlog.Config{}), Twins: &hub.ConfiguredTwins{Twins: twins, Registry: reg}, Limits: configuration.StrictLimits(),
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := hub.NewServices(hub.ServiceDeps{Configurations: configurations, Registry: reg, Policies: policies, Presence: nobody{}, Uploads: OpenUploads(t, db).Uploads, Commands: commands, Twins: twins, Jobs: jobs})
 	h := New(Deps{Hub: services, Logger: slog.New(slog.DiscardHandler)})
 	for _, table := range [...][]operation{operations[:], missing[:]} {
 		for i := range table {
 			op := &table[i]
-			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "00000000-0000-0000-0000-000000000000", "{component}", "c", "{command}", "m", "{job}", "j").Replace(op.path)
+			path := strings.NewReplacer("{device}", "d", "{module}", "m", "{token}", "00000000-0000-0000-0000-000000000000", "{component}", "c", "{command}", "m", "{job}", "j", "{configuration}", "c").Replace(op.path)
 			for _, p := range policies.List() {
 				allowed := p.Permissions&op.need == op.need
 				what := p.Name + ": " + op.method + " " + op.path
@@ -164,6 +174,6 @@ type unchecked struct {
 
 func (c *unchecked) run() error {
 	return c.op.run(&call{
-		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", token: "00000000-0000-0000-0000-000000000000", component: "c", command: "m", job: "k"},
+		w: httptest.NewRecorder(), r: c.r, op: c.op, hub: c.service, query: c.r.URL.Query(), names: names{device: "d", module: "m", configuration: "c", token: "00000000-0000-0000-0000-000000000000", component: "c", command: "m", job: "k"},
 	})
 }
