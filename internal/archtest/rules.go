@@ -62,6 +62,7 @@ var homes = map[string][]string{
 	"go.uber.org/goleak":                  {},
 	"go.yaml.in/yaml":                     {"internal/app"},
 	"golang.org/x/sys":                    {"internal/door/front", "internal/app", "internal/engine/"},
+	"modernc.org/libc":                    {"internal/engine/state/sqlite"},
 	"modernc.org/sqlite":                  {"internal/engine/state/sqlite"},
 	"pgregory.net/rapid":                  {},
 }

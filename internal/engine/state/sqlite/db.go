@@ -43,6 +43,7 @@ type DB struct {
 	engine  *commit.Engine
 	writer  *commit.Writer
 	readers *commit.Readers
+	points  *points
 	migrate sync.Mutex
 	once    sync.Once
 }
@@ -110,6 +111,11 @@ func (db *DB) open(ctx context.Context, c Config) error {
 		_ = w.Close()
 		return err
 	}
+	if db.points, err = openPoints(c.Path, max(1, c.Readers/2)); err != nil {
+		db.readers.Close()
+		_ = w.Close()
+		return err
+	}
 	db.writer = commit.NewWriter(ctx, db.engine, []*commit.Session{w})
 	return nil
 }
@@ -126,12 +132,17 @@ func (db *DB) session(ctx context.Context, cancel bool, cacheKiB int) (*commit.S
 	return s, nil
 }
 
-// dsn names the file as a URI, so that a path may hold any character.
-func dsn(path string) string {
-	u := url.URL{Scheme: "file", OmitHost: true, Path: path}
+// uri names the file in a way that lets its path hold any character.
+func uri(path string) url.URL {
 	if !filepath.IsAbs(path) {
-		u = url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+		return url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	}
+	return url.URL{Scheme: "file", OmitHost: true, Path: path}
+}
+
+// dsn is the uri with what each connection begins with.
+func dsn(path string) string {
+	u := uri(path)
 	q := url.Values{"_pragma": {
 		"busy_timeout(10000)",
 		"journal_mode(WAL)",
@@ -199,6 +210,9 @@ func (db *DB) Read(ctx context.Context, fn func(tx state.Tx) error) error {
 
 // Get implements state.DB.
 func (db *DB) Get(ctx context.Context, dest []any, query string, args ...any) error {
+	if err := db.points.get(ctx, dest, query, args); !errors.Is(err, errPlain) {
+		return err
+	}
 	return db.readers.Get(ctx, dest, query, args...)
 }
 
@@ -240,6 +254,7 @@ func (db *DB) Location() string { return "file " + db.path }
 func (db *DB) Close() error {
 	var err error
 	db.once.Do(func() {
+		db.points.close()
 		db.readers.Close()
 		db.writer.Close()
 		err = db.pool.Close()
