@@ -130,7 +130,7 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	checkLog(t, s.Tail(), senders)
+	checkLog(t, s.Tail("--source", "all"), senders)
 	if err := s.Stop(); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
@@ -171,7 +171,7 @@ func TestKilledOnFullDisk(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	checkLog(t, s.Tail(), []*sender{d})
+	checkLog(t, s.Tail("--source", "all"), []*sender{d})
 }
 
 // TestReadOnlyDataDirectory: the start is refused with the directory and what

@@ -18,7 +18,7 @@ import (
 
 // kills and devices of TestKill; DUNLIN_KILLS sets another number of kills.
 const (
-	kills   = 50
+	kills   = 25
 	devices = 20
 )
 
@@ -54,7 +54,7 @@ func TestKill(t *testing.T) {
 	slowest := time.Duration(0)
 	for range n {
 		wait := follow(t, s, h)
-		time.Sleep(time.Duration(random.IntN(900)) * time.Millisecond)
+		time.Sleep(time.Duration(random.IntN(600)) * time.Millisecond)
 		s.Kill()
 		wait()
 		start := time.Now()
@@ -66,7 +66,7 @@ func TestKill(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	close(stop)
 	running.Wait()
-	events := s.Tail()
+	events := s.Tail("--source", "all")
 	t.Logf("%d kills; slowest start %s; %d records seen by live readers", n, slowest.Round(time.Millisecond), len(h.seen))
 	checkLog(t, events, senders)
 	for _, e := range events {
@@ -89,7 +89,7 @@ func TestKill(t *testing.T) {
 // which the server's end brings.
 func follow(t *testing.T, s *harness.Server, h *history) (wait func()) {
 	t.Helper()
-	cmd := exec.Command(harness.Binary(t), "tail", "--json", "--from", "latest", "--data", s.Dir)
+	cmd := exec.Command(harness.Binary(t), "tail", "--json", "--source", "all", "--from", "latest", "--data", s.Dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
