@@ -27,6 +27,7 @@ type rooms struct {
 	outbox         *outbox.Box
 	registry       *registry.Registry
 	presence       *presence.Room
+	guests         *presence.Guests
 	ingest         *ingest.Room
 	twins          *twin.Room
 	commands       *command.Room
@@ -57,6 +58,7 @@ func (a *App) openRooms(ctx context.Context) error {
 		return err
 	}
 	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})
+	r.guests = presence.NewGuests(presence.GuestsDeps{Room: r.presence, Save: r.saveVisits, Logger: a.room("presence")})
 	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
 	if r.twins, err = twin.Open(ctx, twin.Deps{
 		DB: a.state, Deliver: r.presence.Deliver, Outbox: r.outbox, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes, Configurations: hub.ConfigurationsOf(a.state),
@@ -96,7 +98,7 @@ func (a *App) openRooms(ctx context.Context) error {
 	desk := hub.NewDesk(hub.DeskDeps{
 		Uploads:  a.files.uploads,
 		Registry: r.registry, Presence: r.presence, Ingest: r.ingest, Twins: r.twins, Commands: r.commands, Jobs: r.jobs,
-		Guard: a.guard, Quota: r.quota, Logger: a.room("hub"),
+		Guard: a.guard, Guests: r.guests.Note, Quota: r.quota, Logger: a.room("hub"),
 	})
 	rest.Devices = hub.NewVisits(desk)
 	r.iothub = iothub.New(rest)
@@ -129,11 +131,21 @@ func (r *rooms) saveActivity(ctx context.Context, list []presence.Change) error 
 	return r.registry.SaveActivity(ctx, seen)
 }
 
+// saveVisits does the same for devices that come over HTTPS.
+func (r *rooms) saveVisits(ctx context.Context, list []presence.Visit) error {
+	visits := make([]registry.Visit, len(list))
+	for i, v := range list {
+		visits[i] = registry.Visit(v)
+	}
+	return r.registry.SaveVisits(ctx, visits)
+}
+
 // start runs what the rooms do by themselves, until ctx ends.
 func (r *rooms) start(ctx context.Context, run func(name string, fn func() error)) {
 	run("outbox", func() error { return r.outbox.Run(ctx) })
 	run("quota", func() error { return r.quota.Run(ctx) })
 	run("presence", func() error { return r.presence.Run(ctx) })
+	run("guests", func() error { return r.guests.Run(ctx) })
 	run("configurations", func() error { return r.configurations.Run(ctx) })
 	run("jobs", func() error { return r.jobs.Run(ctx) })
 }

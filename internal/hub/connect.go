@@ -31,6 +31,7 @@ type Desk struct {
 	uploads  *upload.Room
 	jobs     *job.Room
 	guard    *guard.Log
+	guests   func(id iot.ID, generation uint64, now time.Time)
 	quota    *quota.Limiter
 	logger   *slog.Logger
 	conns    atomic.Uint64 // connections so far
@@ -46,15 +47,17 @@ type DeskDeps struct {
 	Uploads  *upload.Room
 	Jobs     *job.Room // nil: there are none
 	Guard    *guard.Log
-	Quota    *quota.Limiter // nil limits nothing
-	Logger   *slog.Logger
+	// Guests is told of devices that come over HTTPS; nil tells nobody.
+	Guests func(id iot.ID, generation uint64, now time.Time)
+	Quota  *quota.Limiter // nil limits nothing
+	Logger *slog.Logger
 }
 
 // NewDesk makes the desk.
 func NewDesk(d DeskDeps) *Desk {
 	return &Desk{
 		registry: d.Registry, presence: d.Presence, ingest: d.Ingest, twins: d.Twins, commands: d.Commands, uploads: d.Uploads, jobs: d.Jobs,
-		guard: d.Guard, quota: d.Quota, logger: d.Logger,
+		guard: d.Guard, guests: d.Guests, quota: d.Quota, logger: d.Logger,
 	}
 }
 

@@ -59,6 +59,7 @@ func (v *Visits) Open(ctx context.Context, c Credentials) (*Visitor, error) {
 		have, ok := v.known[key]
 		v.mu.Unlock()
 		if ok && have.kicks == kicks && now.Before(have.until) {
+			v.desk.visited(&have.identity, now)
 			return &Visitor{visits: v, identity: have.identity}, nil
 		}
 	}
@@ -79,7 +80,15 @@ func (v *Visits) Open(ctx context.Context, c Credentials) (*Visitor, error) {
 		v.known[key] = visit{identity, kicks, until}
 		v.mu.Unlock()
 	}
+	v.desk.visited(&identity, now)
 	return &Visitor{visits: v, identity: identity}, nil
+}
+
+// visited notes the last activity of a device that is not connected for it.
+func (d *Desk) visited(i *registry.Identity, now time.Time) {
+	if d.guests != nil {
+		d.guests(i.ID, i.Generation, now)
+	}
 }
 
 // stranger keeps from a peer that has proven nothing what it could learn about
