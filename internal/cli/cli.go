@@ -53,6 +53,7 @@ type grammar struct {
 	Method      methodCmd      `cmd:"" help:"Call direct methods of devices."`
 	Message     messageCmd     `cmd:"" help:"Send messages to devices, and see what waits for them."`
 	Query       queryCmd       `cmd:"" help:"Query devices, modules and their twins."`
+	File        fileCmd        `cmd:"" help:"See and fetch files that devices have uploaded."`
 	Certificate certificateCmd `cmd:"" help:"Register CA certificates that sign device certificates."`
 	Policy      policyCmd      `cmd:"" help:"Show shared access policies."`
 	Doctor      doctorCmd      `cmd:"" help:"Check this machine and the instance, and say what to do."`
