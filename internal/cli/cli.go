@@ -42,23 +42,24 @@ type globals struct {
 type grammar struct {
 	globals
 
-	Serve       serveCmd       `cmd:"" help:"Run the platform."`
-	Demo        demoCmd        `cmd:"" help:"Run the platform with simulated devices, and show what to try."`
-	Simulate    simulateCmd    `cmd:"" help:"Simulate devices that send telemetry over MQTT."`
-	Info        infoCmd        `cmd:"" help:"Show how to reach the running instance."`
-	Tail        tailCmd        `cmd:"" help:"Show what devices send, as it is stored."`
-	Monitor     monitorCmd     `cmd:"" help:"Watch live what happens: telemetry, twin changes, connections, lifecycle."`
-	Device      deviceCmd      `cmd:"" help:"Register and administer devices."`
-	Twin        twinCmd        `cmd:"" help:"Read and change device twins, and query them."`
-	Method      methodCmd      `cmd:"" help:"Call direct methods of devices."`
-	Message     messageCmd     `cmd:"" help:"Send messages to devices, and see what waits for them."`
-	Query       queryCmd       `cmd:"" help:"Query devices, modules and their twins."`
-	File        fileCmd        `cmd:"" help:"See and fetch files that devices have uploaded."`
-	Certificate certificateCmd `cmd:"" help:"Register CA certificates that sign device certificates."`
-	Policy      policyCmd      `cmd:"" help:"Show shared access policies."`
-	Doctor      doctorCmd      `cmd:"" help:"Check this machine and the instance, and say what to do."`
-	Version     versionCmd     `cmd:"" help:"Print the version."`
-	Completion  completionCmd  `cmd:"" help:"Print a completion script for a shell."`
+	Serve         serveCmd         `cmd:"" help:"Run the platform."`
+	Demo          demoCmd          `cmd:"" help:"Run the platform with simulated devices, and show what to try."`
+	Simulate      simulateCmd      `cmd:"" help:"Simulate devices that send telemetry over MQTT."`
+	Info          infoCmd          `cmd:"" help:"Show how to reach the running instance."`
+	Tail          tailCmd          `cmd:"" help:"Show what devices send, as it is stored."`
+	Monitor       monitorCmd       `cmd:"" help:"Watch live what happens: telemetry, twin changes, connections, lifecycle."`
+	Device        deviceCmd        `cmd:"" help:"Register and administer devices."`
+	Twin          twinCmd          `cmd:"" help:"Read and change device twins, and query them."`
+	Method        methodCmd        `cmd:"" help:"Call direct methods of devices."`
+	Message       messageCmd       `cmd:"" help:"Send messages to devices, and see what waits for them."`
+	Configuration configurationCmd `cmd:"" help:"Set desired properties of many devices by a condition, and see who has them."`
+	Query         queryCmd         `cmd:"" help:"Query devices, modules and their twins."`
+	File          fileCmd          `cmd:"" help:"See and fetch files that devices have uploaded."`
+	Certificate   certificateCmd   `cmd:"" help:"Register CA certificates that sign device certificates."`
+	Policy        policyCmd        `cmd:"" help:"Show shared access policies."`
+	Doctor        doctorCmd        `cmd:"" help:"Check this machine and the instance, and say what to do."`
+	Version       versionCmd       `cmd:"" help:"Print the version."`
+	Completion    completionCmd    `cmd:"" help:"Print a completion script for a shell."`
 }
 
 // session is what a command runs with.

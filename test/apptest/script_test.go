@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"makeca": makeCA,
 			"lines":  lines,
+			"until":  until,
 		},
 	})
 }
@@ -79,5 +80,22 @@ func lines(ts *testscript.TestScript, _ bool, args []string) {
 	want, got := args[0], strings.Count(ts.ReadFile(args[1]), "\n")
 	if want != itoa(got) {
 		ts.Fatalf("%s has %d lines, want %s", args[1], got, want)
+	}
+}
+
+// until TEXT COMMAND... runs a command again until its output holds a text,
+// or with ! until it does not.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: until TEXT COMMAND [ARGUMENT...]")
+	}
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if strings.Contains(ts.ReadFile("stdout"), args[0]) != neg {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("the output still is %s", ts.ReadFile("stdout"))
+		}
 	}
 }
