@@ -146,7 +146,7 @@ func checkHTTP(t *testing.T, s *harness.Server) {
 			if body := `{"row":` + row + `}`; string(e.Payload()) != body {
 				t.Errorf("%s: message %d is %s, want %s", device, i, e.Payload(), body)
 			}
-			if want := map[string]string{"row": row, "a-b": "50% + 1 & more"}; !maps.Equal(e.Properties, want) {
+			if want := map[string]string{"row": row, "a-b": "50% + 1 & more", "machineID": "M 7"}; !maps.Equal(e.Properties, want) {
 				t.Errorf("%s: message %d has properties %v, want %v", device, i, e.Properties, want)
 			}
 			want := map[string]any{"iothub-connection-device-id": device, "iothub-message-source": "Telemetry"}

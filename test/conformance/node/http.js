@@ -18,6 +18,7 @@ const message = (row) => {
   m.contentEncoding = 'utf-8';
   m.properties.add('row', String(row));
   m.properties.add('a-b', '50% + 1 & more');
+  m.properties.add('machineID', 'M 7'); // headers do not tell cases apart, consumers do
   return m;
 };
 
@@ -149,6 +150,23 @@ run(() => rows({
     await client.complete(got[0]);
     await refused(client.complete(got[0]));
     await close(client);
+  },
+
+  'the last activity of a device that only calls': async () => {
+    const d = await fresh();
+    equal((await d.twin()).lastActivityTime, '0001-01-01T00:00:00Z');
+    const client = await d.connect();
+    const before = Date.now();
+    await client.sendEvent(message(0));
+    const after = Date.now();
+    await close(client);
+    let twin;
+    const end = Date.now() + 10000;
+    do { twin = await d.twin(); } while (twin.lastActivityTime.startsWith('0001') && Date.now() < end);
+    const at = Date.parse(twin.lastActivityTime);
+    check(at >= before - 1 && at <= after + 1, 'the last activity', [before, twin.lastActivityTime, after]);
+    equal(twin.connectionState, 'Disconnected');
+    equal((await registry.get(d.device)).responseBody.lastActivityTime, twin.lastActivityTime);
   },
 
   'a module over HTTPS': async () => {
