@@ -19,17 +19,17 @@ const versionAny = "2000-01-01"
 // deviceOperations is what devices can do. They show credentials of a device,
 // or a token of a policy with DeviceConnect.
 var deviceOperations = [...]operation{
-	{"POST", "/devices/{device}/messages/events", access.DeviceConnect, versionAny, sendTelemetry, "TestTelemetry"},
-	{"POST", "/devices/{device}/modules/{module}/messages/events", access.DeviceConnect, versionAny, sendTelemetry, "TestTelemetry"},
-	{"GET", "/devices/{device}/messages/devicebound", access.DeviceConnect, versionAny, receiveMessage, "TestDeviceMessages"},
-	{"DELETE", "/devices/{device}/messages/devicebound/{token}", access.DeviceConnect, versionAny, completeMessage, "TestDeviceMessages"},
-	{"POST", "/devices/{device}/messages/devicebound/{token}/abandon", access.DeviceConnect, versionAny, abandonMessage, "TestDeviceMessages"},
-	{"GET", "/devices/{device}/modules/{module}/messages/devicebound", access.DeviceConnect, versionAny, receiveMessage, "TestDeviceMessages"},
-	{"DELETE", "/devices/{device}/modules/{module}/messages/devicebound/{token}", access.DeviceConnect, versionAny, completeMessage, "TestDeviceMessages"},
-	{"POST", "/devices/{device}/modules/{module}/messages/devicebound/{token}/abandon", access.DeviceConnect, versionAny, abandonMessage, "TestDeviceMessages"},
-	{"POST", "/devices/{device}/files", access.DeviceConnect, versionAny, beginUpload, "TestFileUpload"},
-	{"POST", "/devices/{device}/files/notifications", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload"},
-	{"POST", "/devices/{device}/files/notifications/{token}", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload"},
+	{"POST", "/devices/{device}/messages/events", access.DeviceConnect, versionAny, sendTelemetry, "TestTelemetry|TestNodeHTTP/a message|TestNodeHTTP/a batch"},
+	{"POST", "/devices/{device}/modules/{module}/messages/events", access.DeviceConnect, versionAny, sendTelemetry, "TestTelemetry|TestNodeHTTP/a module over HTTPS"},
+	{"GET", "/devices/{device}/messages/devicebound", access.DeviceConnect, versionAny, receiveMessage, "TestDeviceMessages|TestNodeHTTP/all that waits is received, in order"},
+	{"DELETE", "/devices/{device}/messages/devicebound/{token}", access.DeviceConnect, versionAny, completeMessage, "TestDeviceMessages|TestNodeHTTP/a cloud-to-device message is received and completed|TestNodeHTTP/a rejected message does not come again"},
+	{"POST", "/devices/{device}/messages/devicebound/{token}/abandon", access.DeviceConnect, versionAny, abandonMessage, "TestDeviceMessages|TestNodeHTTP/an abandoned message comes again"},
+	{"GET", "/devices/{device}/modules/{module}/messages/devicebound", access.DeviceConnect, versionAny, receiveMessage, "TestDeviceMessages|TestNodeHTTP/a module over HTTPS"},
+	{"DELETE", "/devices/{device}/modules/{module}/messages/devicebound/{token}", access.DeviceConnect, versionAny, completeMessage, "TestDeviceMessages|TestNodeHTTP/a module over HTTPS"},
+	{"POST", "/devices/{device}/modules/{module}/messages/devicebound/{token}/abandon", access.DeviceConnect, versionAny, abandonMessage, "TestDeviceMessages|TestNodeHTTP/a module over HTTPS"},
+	{"POST", "/devices/{device}/files", access.DeviceConnect, versionAny, beginUpload, "TestFileUpload|TestNodeFiles/a small file|TestNodeFiles/an upload in three steps"},
+	{"POST", "/devices/{device}/files/notifications", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload|TestNodeFiles/the same without an SDK"},
+	{"POST", "/devices/{device}/files/notifications/{token}", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload|TestNodeFiles/an upload in three steps"},
 }
 
 // visit authenticates the device that the path names.
