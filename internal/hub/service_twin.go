@@ -113,6 +113,10 @@ func (s *Service) Bulk(ctx context.Context, entries []BulkEntry) (out BulkResult
 	if err := s.writing(ctx, "devices", min(len(entries), registry.MaxBulk)); err != nil {
 		return out, err
 	}
+	return s.bulk(ctx, entries)
+}
+
+func (s *Service) bulk(ctx context.Context, entries []BulkEntry) (out BulkResult, err error) {
 	if err := s.room(ctx, creations(entries)); err != nil {
 		return out, err
 	}

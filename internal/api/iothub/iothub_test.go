@@ -33,6 +33,7 @@ import (
 	"dunlin/internal/trust/access"
 	"dunlin/internal/trust/guard"
 	"dunlin/internal/trust/quota"
+	"dunlin/internal/wire/blobsas"
 	"dunlin/internal/wire/sas"
 )
 
@@ -164,21 +165,32 @@ func newLimitedSite(t *testing.T, db state.DB, limits *quota.Limiter) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.jobs = runJobs(t, db, hub.Tools{Registry: reg, Twins: twins, Commands: s.commands}, s.conns.connected)
 	refusals, err := guard.Open(t.Context(), db, logger, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.presence = presence.New(presence.Deps{Logger: logger, Registerer: prometheus.NewRegistry()})
 	s.files = iothub.OpenUploads(t, db)
+	var services *hub.Services
+	transfer := iothub.ForTransfers(func() *hub.Service { return services.For(access.Admin()) })
+	transfer.Blobs = s.files.Blobs
+	transfer.Container = func(uri string, _ bool) (string, bool, bool, error) {
+		name, p, err := s.files.Grants.Container(uri, time.Now())
+		return name, p&blobsas.Read != 0, p&blobsas.Write != 0, err
+	}
+	s.jobs = runJobs(t, db, hub.Tools{Registry: reg, Twins: twins, Commands: s.commands}, s.conns.connected, &transfer)
 	desk := hub.NewDesk(hub.DeskDeps{
 		Uploads:  s.files.Uploads,
 		Registry: reg, Presence: s.presence, Ingest: ingest.New(ingest.Deps{Log: s.log, Registerer: prometheus.NewRegistry()}),
 		Twins: twins, Commands: s.commands, Jobs: s.jobs, Guard: refusals, Quota: limits, Logger: logger,
 	})
+	services = hub.NewServices(hub.ServiceDeps{
+		Uploads: s.files.Uploads, Registry: reg, Policies: policies, Presence: s.conns, Configurations: s.configurations,
+		Commands: s.commands, Twins: twins, Jobs: s.jobs, Quota: limits,
+	})
 	server := httptest.NewServer(iothub.New(iothub.Deps{
 		Devices: hub.NewVisits(desk),
-		Hub:     hub.NewServices(hub.ServiceDeps{Uploads: s.files.Uploads, Registry: reg, Policies: policies, Presence: s.conns, Configurations: s.configurations, Commands: s.commands, Twins: twins, Jobs: s.jobs, Quota: limits}), Logger: logger,
+		Hub:     services, Logger: logger,
 	}))
 	t.Cleanup(func() {
 		server.Close()
@@ -537,13 +549,7 @@ func TestBadRequests(t *testing.T) {
 // TestMissingOperations shows what the table names as not available yet.
 func TestMissingOperations(t *testing.T) {
 	s := newSite(t, statetest.SQLite(t))
-	for method, path := range map[string]string{"GET": "/jobs", "POST": "/jobs/create"} {
-		body := ""
-		if method == "POST" {
-			body = "{}"
-		}
-		s.send(method, path, body).refused(path, 403, "OperationNotAvailableInCurrentTier", "not part of this version")
-	}
+	s.send("POST", "/twins/d/streams/s", "").refused("streams", 403, "OperationNotAvailableInCurrentTier", "not part of this version")
 }
 
 // TestStoreFailure shows what a caller sees when the store is gone: a code, no

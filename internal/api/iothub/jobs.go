@@ -53,7 +53,9 @@ func dateText(t time.Time) string {
 	return timeText(t)
 }
 
-func outOfJob(j *job.Job) any {
+// outOfJob gives a job in the form of its kind: imports and exports can be
+// listed along with scheduled ones.
+func outOfJob(j *job.Job) (any, error) {
 	if !j.Kind.Scheduled() {
 		return outOfTransfer(j)
 	}
@@ -73,7 +75,18 @@ func outOfJob(j *job.Job) any {
 			Pending: max(0, j.Total-j.FailedCount-j.Succeeded-j.Canceled-j.Running),
 		}
 	}
-	return out
+	return out, nil
+}
+
+func (c *call) replyJob(j *job.Job, err error) error {
+	if err != nil {
+		return err
+	}
+	out, err := outOfJob(j)
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, out)
 }
 
 // putJob answers PUT /jobs/v2/{job}.
@@ -88,28 +101,19 @@ func putJob(c *call) error {
 	j, err := c.hub.ScheduleJob(c.r.Context(), job.Spec{
 		ID: c.job, Type: in.Type, Condition: in.Condition, Start: in.Start, MaxSeconds: in.MaxSeconds, UpdateTwin: in.UpdateTwin, Method: in.Method,
 	})
-	if err != nil {
-		return err
-	}
-	return c.reply(http.StatusOK, outOfJob(&j))
+	return c.replyJob(&j, err)
 }
 
 // getJob answers GET /jobs/v2/{job}.
 func getJob(c *call) error {
 	j, err := c.hub.ScheduledJob(c.r.Context(), c.job)
-	if err != nil {
-		return err
-	}
-	return c.reply(http.StatusOK, outOfJob(&j))
+	return c.replyJob(&j, err)
 }
 
 // cancelJob answers POST /jobs/v2/{job}/cancel.
 func cancelJob(c *call) error {
 	j, err := c.hub.CancelJob(c.r.Context(), c.job)
-	if err != nil {
-		return err
-	}
-	return c.reply(http.StatusOK, outOfJob(&j))
+	return c.replyJob(&j, err)
 }
 
 // listJobs answers GET /jobs/v2/query: a page of jobs, the newest first.
@@ -144,7 +148,9 @@ func listJobs(c *call) error {
 	}
 	out := make([]any, len(list))
 	for i := range list {
-		out[i] = outOfJob(&list[i])
+		if out[i], err = outOfJob(&list[i]); err != nil {
+			return err
+		}
 	}
 	return c.reply(http.StatusOK, out)
 }
@@ -161,5 +167,3 @@ func (c *call) pageSize(ordinary, most int) (int, error) {
 	}
 	return min(n, most), nil
 }
-
-func outOfTransfer(*job.Job) any { return struct{}{} }

@@ -44,6 +44,10 @@ var operations = [...]operation{
 	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, invokeMethod, "TestInvokeMethod|TestNodeMethods/a call with payload and status"},
 	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, invokeMethod, "TestInvokeMethod|TestNodeMethods/methods of a module"},
 	{"POST", "/devices/query", access.ServiceConnect, versionDevices, queryDevices, "TestQueryDevices|TestNodeQueries/twins by tags|TestNodeQueries/pages"},
+	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, createTransfer, "TestTransfers"},
+	{"GET", "/jobs", access.RegistryRead, versionDevices, listTransfers, "TestTransfers"},
+	{"GET", "/jobs/{job}", access.RegistryRead, versionDevices, getTransfer, "TestTransfers"},
+	{"DELETE", "/jobs/{job}", access.RegistryWrite, versionDevices, deleteTransfer, "TestTransfers"},
 	{"GET", "/jobs/v2/query", access.ServiceConnect, versionDevices, listJobs, "TestJobs"}, // before the job of that name
 	{"PUT", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, putJob, "TestJobs|TestNodeJobs/twins are updated by a condition|TestNodeJobs/methods are called by a condition"},
 	{"GET", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, getJob, "TestJobs|TestNodeJobs/twins are updated by a condition"},
@@ -71,6 +75,5 @@ var operations = [...]operation{
 // missing lists public operations that this build does not have; they answer
 // OperationNotAvailableInCurrentTier instead of a path that nobody knows.
 var missing = [...]operation{
-	{"GET", "/jobs", access.RegistryRead, versionDevices, notAvailable, "TestMissingOperations"},
-	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, notAvailable, "TestMissingOperations"},
+	{"POST", "/twins/{device}/streams/{token}", access.ServiceConnect, versionModules, notAvailable, "TestMissingOperations"},
 }

@@ -37,6 +37,7 @@ func (nobody) Connected() int                                                   
 // be wrong with a call.
 var bodies = map[string]string{
 	"PUT /configurations/{configuration}": `{"content":{"deviceContent":{"properties.desired.a":1}}}`, "POST /configurations/testQueries": "{}", "POST /devices/{device}/applyConfigurationContent": "{}",
+	"POST /jobs/create":  `{"type":"export"}`,
 	"PUT /jobs/v2/{job}": `{"type":"scheduleUpdateTwin","queryCondition":"*","updateTwin":{"tags":{"a":1}}}`,
 	"POST /devices":      `[{"id":"bulk"}]`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`, "PUT /devices/{device}": "{}", "PUT /devices/{device}/modules/{module}": "{}",
 	"PATCH /digitaltwins/{device}": "[]", "POST /devices/query": `{"query":"SELECT * FROM devices"}`, "PATCH /twins/{device}": "{}", "PUT /twins/{device}": "{}", "PATCH /twins/{device}/modules/{module}": "{}", "PUT /twins/{device}/modules/{module}": "{}",

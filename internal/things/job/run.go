@@ -296,9 +296,12 @@ func (r *Room) settle(ctx context.Context, o *open, why error) error {
 	var n int64
 	now := time.Now().UnixNano()
 	err := r.write(ctx, "end a job", func(ctx context.Context, tx state.Tx) error {
+		if _, err := tx.Exec(ctx, "DELETE FROM job_line WHERE job = ?", o.job.seq); err != nil {
+			return err
+		}
 		var err error
-		if n, err = tx.Exec(ctx, "UPDATE job SET status = ?, ended_at = ?, failure = ?, message = ?, settled = 1 WHERE seq = ? AND status < 10",
-			int64(end), now, failure, message, o.job.seq); err != nil || n == 1 {
+		if n, err = tx.Exec(ctx, "UPDATE job SET status = ?, ended_at = ?, failure = ?, message = CASE WHEN ? = '' THEN message ELSE ? END, settled = 1 WHERE seq = ? AND status < 10",
+			int64(end), now, failure, message, message, o.job.seq); err != nil || n == 1 {
 			return err
 		}
 		_, err = tx.Exec(ctx, "UPDATE job SET settled = 1 WHERE seq = ?", o.job.seq)
