@@ -194,7 +194,12 @@ func (c *configured) twin(id iot.ID) string {
 // becomes waits until something is as it is wanted.
 func becomes(tb testing.TB, want string, is func() string) {
 	tb.Helper()
-	end := time.Now().Add(10 * time.Second)
+	becomesWithin(tb, 10*time.Second, want, is)
+}
+
+func becomesWithin(tb testing.TB, most time.Duration, want string, is func() string) {
+	tb.Helper()
+	end := time.Now().Add(most)
 	for {
 		have := is()
 		if have == want {
