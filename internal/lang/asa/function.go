@@ -145,3 +145,13 @@ func functionNames() []string {
 	}
 	return names
 }
+
+// Names lists the built-in functions of a class.
+func Names(c Class) (names []string) {
+	for i := range functions {
+		if functions[i].Class == c {
+			names = append(names, functions[i].Name)
+		}
+	}
+	return names
+}
