@@ -8,12 +8,21 @@ import (
 	"dunlin/internal/iot"
 	"dunlin/internal/things/upload"
 	"dunlin/internal/trust/access"
+	"dunlin/internal/trust/quota"
 	"dunlin/internal/wire/blobsas"
 )
 
 // BeginUpload opens the upload of a file by the device. host is the name by
 // which it came here.
 func (d *Visitor) BeginUpload(ctx context.Context, name, host string) (upload.Ticket, error) {
+	q := d.visits.desk.quota
+	if err := q.Left(); err != nil {
+		return upload.Ticket{}, err
+	}
+	if err := q.Take(ctx, quota.Uploads, 1); err != nil {
+		return upload.Ticket{}, err
+	}
+	q.Note(0)
 	return d.visits.desk.uploads.Begin(ctx, d.identity.ID.Device, d.identity.Generation, name, host)
 }
 

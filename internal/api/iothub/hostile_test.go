@@ -122,7 +122,7 @@ func TestBombs(t *testing.T) {
 		// Batches are JSON in any case.
 		row := iothub.Row{Method: "POST", Path: "/devices/{device}/messages/events"}
 		for _, b := range bombs("properties") {
-			s.bomb("batch: "+b.name, row, "["+b.body+"]", b.name == "huge exponent" /* it is a text there */, []string{"Authorization", token, "Content-Type", "application/vnd.microsoft.iothub.json"})
+			s.bomb("batch: "+b.name, row, "["+b.body+"]", false, []string{"Authorization", token, "Content-Type", "application/vnd.microsoft.iothub.json"})
 		}
 		// Nothing of it has changed anything.
 		var d device

@@ -112,7 +112,7 @@ func (c *call) read(limit int64) ([]byte, error) {
 }
 
 // batchRules are textRules for batches, whose bodies may be any text.
-var batchRules = jsontext.Rules{Depth: textRules.Depth, Number: textRules.Number, Opaque: "body"}
+var batchRules = jsontext.Rules{Depth: textRules.Depth, Number: textRules.Number, Opaque: []string{"body"}}
 
 // batch reads a batch of messages.
 func (c *call) batch() ([]iot.Message, error) {

@@ -27,7 +27,7 @@ func limits(t *testing.T, db state.DB, c quota.Config) *quota.Limiter {
 }
 
 // unlimited are operations that have no rate of their own.
-var unlimited = []string{"/messages/servicebound/feedback", "/messages/serviceBound/filenotifications", "/messages/devicebound/{token}", "/devices/{device}/commands"}
+var unlimited = []string{"/messages/servicebound/feedback", "/messages/serviceBound/filenotifications", "/messages/devicebound/{token}", "/devices/{device}/commands", "/files/notifications"}
 
 // cloudToDevice are operations that basic tiers do not have.
 func cloudToDevice(path string) bool {
@@ -42,7 +42,7 @@ func cloudToDevice(path string) bool {
 // valid are bodies that nothing is wrong with; the others take {}.
 var valid = map[string]string{
 	"POST /devices": `[{"id":"bulk"}]`, "POST /devices/query": `{"query":"SELECT * FROM devices"}`, "PATCH /digitaltwins/{device}": `[]`,
-	"POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`,
+	"POST /devices/{device}/files": `{"blobName":"f"}`, "POST /twins/{device}/methods": `{"methodName":"m"}`, "POST /twins/{device}/modules/{module}/methods": `{"methodName":"m"}`,
 }
 
 // call calls an operation as somebody who may.

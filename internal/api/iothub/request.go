@@ -23,8 +23,8 @@ const (
 )
 
 // textRules are what every body keeps to. Payloads of methods are passed on to
-// devices, and may hold what they like.
-var textRules = jsontext.Rules{Depth: 64, Number: 128, Opaque: "payload"}
+// devices and may hold what they like; queries may compare with any text.
+var textRules = jsontext.Rules{Depth: 64, Number: 128, Opaque: []string{"payload", "query", "queryCondition"}}
 
 // decode reads the body as one JSON value. Members that are not known are
 // passed over, as newer SDKs send more.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"dunlin/internal/hub"
 	"dunlin/internal/iot"
@@ -130,6 +132,9 @@ func (c *call) route() error {
 		plain, err := url.PathUnescape(s)
 		if err != nil {
 			return iot.Errorf(iot.BadRequest, "the path is not valid: %w", err)
+		}
+		if !utf8.ValidString(plain) || strings.IndexFunc(plain, unicode.IsControl) >= 0 {
+			return iot.Errorf(iot.ArgumentInvalid, "the path is not valid: no name in it may hold control characters or what is not UTF-8")
 		}
 		segments[i] = plain
 	}

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // Rules bound what a valid JSON text may do beyond being valid. Parsers differ
@@ -12,12 +15,12 @@ type Rules struct {
 	Depth  int // arrays and objects within each other
 	Number int // characters of a number
 	// Opaque names members, in any case, whose texts and keys may be anything:
-	// they are passed on as they are, not understood.
-	Opaque string
+	// they are passed on as they are, or checked by who reads them.
+	Opaque []string
 }
 
 // Check finds the first place where b, which must be Valid, breaks a rule: too
-// deep, a number too long, a key twice in an object, a text or key with U+0000
+// deep, a number too long or too large, a key twice in an object, a text or key with U+0000
 // or with half of a surrogate pair. The error is for the sender of the text. It
 // takes time and memory in proportion to b.
 func Check(b []byte, r Rules) error {
@@ -74,6 +77,9 @@ func (c *checker) text() error {
 			if end-i > c.rules.Number {
 				return fmt.Errorf("the number at byte %d has %d characters, at most %d are allowed", i, end-i, c.rules.Number)
 			}
+			if err := finite(i, c.b[i:end]); err != nil {
+				return err
+			}
 			i = end
 		default: // blanks, colons and the letters of true, false and null
 			i++
@@ -99,6 +105,18 @@ func (c *checker) free() bool {
 	}
 	top := &c.stack[len(c.stack)-1]
 	return top.free || top.value && top.last
+}
+
+// finite refuses numbers that are larger than a number can be.
+func finite(at int, number []byte) error {
+	const short = 300 // digits that fit without an exponent
+	if len(number) < short && bytes.IndexAny(number, "eE") < 0 {
+		return nil
+	}
+	if _, err := strconv.ParseFloat(string(number), 64); err != nil {
+		return fmt.Errorf("the number at byte %d is out of range", at)
+	}
+	return nil
 }
 
 func isNumber(ch byte) bool {
@@ -141,7 +159,7 @@ func (c *checker) string(at int, s []byte) error {
 	if top.seen(key) {
 		return fmt.Errorf("the key %.64q stands twice in the object, again at byte %d", key, at)
 	}
-	top.last = c.rules.Opaque != "" && bytes.EqualFold(key, []byte(c.rules.Opaque))
+	top.last = slices.ContainsFunc(c.rules.Opaque, func(name string) bool { return strings.EqualFold(name, string(key)) })
 	return nil
 }
 

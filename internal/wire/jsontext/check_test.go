@@ -8,7 +8,7 @@ import (
 )
 
 func TestCheck(t *testing.T) {
-	rules := Rules{Depth: 4, Number: 8, Opaque: "payload"}
+	rules := Rules{Depth: 4, Number: 8, Opaque: []string{"Payload", "q"}}
 	keys := func(n int) string {
 		var b strings.Builder
 		for i := range n {
@@ -20,7 +20,7 @@ func TestCheck(t *testing.T) {
 		{`{}`, ""}, {`[]`, ""}, {`"a"`, ""}, {`12345678`, ""}, {`true`, ""}, {` { "a" : [ 1 , 2 , null ] , "b" : { "a" : 1 } } `, ""},
 		{`[{"a":1},{"a":1}]`, ""}, {`{"a":{"a":{"a":{}}}}`, ""}, {`{"a":"a","b":"a"}`, ""}, {`{"a":["b","b"],"b":1}`, ""},
 		{`{"a":{"a":{"a":{"a":{}}}}}`, "byte 20"}, {`[[[[[]]]]]`, "at most 4"},
-		{`123456789`, "9 characters"}, {`[-1.5e-22222]`, "byte 1"},
+		{`123456789`, "9 characters"}, {`[-1.5e-22222]`, "byte 1"}, {`[1e308]`, ""}, {`[1e309]`, "out of range"}, {`[1e-999]`, ""}, {`{"payload":1e999}`, "out of range"}, {`{"q":"\u0000"}`, ""},
 		{`{"a":1,"a":2}`, `"a" stands twice`}, {`{"a":1,"b":{"c":1,"c":1}}`, `"c"`}, {`{"a":1,"\u0061":2}`, "twice"}, {`{"":1,"":2}`, "twice"},
 		{`{` + keys(40) + `}`, ""}, {`{` + keys(40) + `,"kxx":1}`, "twice"}, {`{"a":"\"","\"":"a","\\":1,"\\\\":1}`, ""},
 		{`"\u0000"`, "U+0000"}, {`{"\u0000":1}`, "U+0000"}, {`"\\u0000"`, ""},
