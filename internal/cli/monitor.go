@@ -40,6 +40,9 @@ type watch struct {
 
 // Run shows events until the user, or the number of them, ends it.
 func (c *monitorCmd) Run(s *session) error {
+	if _, err := strconv.ParseInt(c.From, 10, 64); err == nil {
+		return usagef("--from %s: write earliest, latest or a time (2026-01-31T12:00:00Z, 12:00, 10m); dunlin tail starts at an offset", c.From)
+	}
 	from, err := (&tailCmd{From: c.From, Partition: -1, Follow: true}).start(time.Now())
 	if err != nil {
 		return err

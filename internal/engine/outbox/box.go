@@ -31,7 +31,7 @@ type Deps struct {
 type Box struct {
 	db      state.DB
 	logger  *slog.Logger
-	metrics metrics
+	metrics *metrics
 	node    string        // names this node among those on one database
 	wake    chan struct{} // capacity 1: something was put in
 
@@ -50,7 +50,7 @@ func Open(ctx context.Context, d Deps) (*Box, error) {
 		return nil, err
 	}
 	x := &Box{db: d.DB, logger: d.Logger, node: rand.Text(), wake: make(chan struct{}, 1)}
-	x.metrics = newMetrics(d.Registerer)
+	x.metrics = newMetrics(d.DB, d.Registerer)
 	x.relay.init(x, d.Log, d.Hub)
 	return x, nil
 }

@@ -205,7 +205,6 @@ func (r *relay) pass(ctx context.Context) (n int, more bool, err error) {
 		}
 	}
 	if len(r.rows) == 0 {
-		r.box.metrics.lag.Set(0)
 		return 0, false, nil
 	}
 	if err := r.append(ctx); err != nil {
@@ -217,6 +216,7 @@ func (r *relay) pass(ctx context.Context) (n int, more bool, err error) {
 	n = len(r.rows)
 	clear(r.rows)
 	r.rows = r.rows[:0]
+	r.box.metrics.oldest.Store(0)
 	return n, more, nil
 }
 
@@ -247,7 +247,6 @@ func (r *relay) read(ctx context.Context) (more bool, err error) {
 		r.rows = r.rows[:0]
 		return false, err
 	}
-	r.box.metrics.rows.Set(float64(len(r.rows)))
 	more = len(r.rows) == r.limit
 	switch {
 	case more && r.bytes < readBytes/2:
@@ -283,7 +282,7 @@ func (r *relay) unpack() {
 		}
 	}
 	if !oldest.IsZero() {
-		r.box.metrics.lag.Set(max(0, time.Since(oldest).Seconds()))
+		r.box.metrics.oldest.Store(oldest.UnixNano())
 	}
 }
 
@@ -418,7 +417,6 @@ func (r *relay) remove(ctx context.Context) error {
 		}
 	}
 	r.box.metrics.appended(r.events)
-	r.box.metrics.rows.Sub(float64(len(r.rows)))
 	r.from.deleted(r.rows[len(r.rows)-1].id)
 	return nil
 }
