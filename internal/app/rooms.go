@@ -61,7 +61,7 @@ func (a *App) openRooms(ctx context.Context) error {
 	r.guests = presence.NewGuests(presence.GuestsDeps{Room: r.presence, Save: r.saveVisits, Logger: a.room("presence")})
 	r.ingest = ingest.New(ingest.Deps{Log: a.log, Registerer: a.registry})
 	if r.twins, err = twin.Open(ctx, twin.Deps{
-		DB: a.state, Deliver: r.presence.Deliver, Outbox: r.outbox, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes, Configurations: hub.ConfigurationsOf(a.state),
+		DB: a.state, Deliver: r.presence.Deliver, Outbox: r.outbox, Limits: a.cfg.Hub.twins(), Indexes: a.cfg.Hub.Indexes, Configurations: hub.ConfigurationsOf(a.state), Queued: true,
 		Logger: a.room("twin"), Registerer: a.registry,
 	}); err != nil {
 		return err

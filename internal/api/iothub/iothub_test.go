@@ -147,7 +147,7 @@ func newLimitedSite(t *testing.T, db state.DB, limits *quota.Limiter) *site {
 		}
 	})
 	twins, err := twin.Open(t.Context(), twin.Deps{
-		DB: db, Deliver: s.conns.deliver, Limits: twin.StrictLimits(), Logger: logger, Registerer: prometheus.NewRegistry(), Configurations: hub.ConfigurationsOf(db),
+		DB: db, Deliver: s.conns.deliver, Limits: twin.StrictLimits(), Logger: logger, Registerer: prometheus.NewRegistry(), Configurations: hub.ConfigurationsOf(db), Queued: true,
 	})
 	if err != nil {
 		t.Fatal(err)

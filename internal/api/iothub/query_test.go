@@ -150,3 +150,37 @@ func TestQueryInjection(t *testing.T) {
 		}
 	})
 }
+
+// TestQueryMessageCounts: the number of messages that wait is a member as any.
+func TestQueryMessageCounts(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		for i := range 4 {
+			s.send("PUT", fmt.Sprintf("/devices/d%d", i), `{}`).ok(200, nil)
+			for range i {
+				s.send("POST", "/messages/devicebound", "x", "Content-Type", "", "iothub-to", fmt.Sprintf("/devices/d%d/messages/devicebound", i)).ok(204, nil)
+			}
+		}
+		s.send("PUT", "/devices/d0/modules/m", `{}`).ok(201, nil)
+		s.send("POST", "/messages/devicebound", "x", "Content-Type", "", "iothub-to", "/devices/d0/modules/m/messages/devicebound").ok(204, nil)
+		for text, want := range map[string]string{
+			"SELECT deviceId, cloudToDeviceMessageCount FROM devices WHERE cloudToDeviceMessageCount > 1": `[{"deviceId":"d2","cloudToDeviceMessageCount":2},{"deviceId":"d3","cloudToDeviceMessageCount":3}]`,
+			"SELECT deviceId FROM devices WHERE cloudToDeviceMessageCount = 0":                            `[{"deviceId":"d0"}]`,
+			"SELECT COUNT() AS n, SUM(cloudToDeviceMessageCount) AS sum FROM devices":                     `[{"n":4,"sum":6}]`,
+			"SELECT moduleId, cloudToDeviceMessageCount FROM devices.modules":                             `[{"moduleId":"m","cloudToDeviceMessageCount":1}]`,
+		} {
+			if a := s.query(text); a.status != http.StatusOK || a.body != want {
+				t.Errorf("%s: %d %s, want %s", text, a.status, a.body, want)
+			}
+		}
+		if a := s.query("SELECT * FROM devices WHERE deviceId = 'd3'"); !strings.Contains(a.body, `"cloudToDeviceMessageCount":3,`) {
+			t.Error(a.body)
+		}
+		s.send("DELETE", "/devices/d3/commands", "").ok(200, nil)
+		if a := s.query("SELECT deviceId FROM devices WHERE cloudToDeviceMessageCount > 2"); a.body != "[]" {
+			t.Error(a.body)
+		}
+		if a := s.send("GET", "/twins/d2", ""); !strings.Contains(a.body, `"cloudToDeviceMessageCount":2,`) {
+			t.Error(a.body)
+		}
+	})
+}

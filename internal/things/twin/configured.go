@@ -23,13 +23,16 @@ type Configurations func(ctx context.Context, tx state.Tx, devices []string, eac
 
 // wantsConfigurations reports whether the rows of a plan show configurations
 // or are judged by them.
-func (p *plan) wantsConfigurations() bool {
+func (p *plan) wantsConfigurations() bool { return p.wants("configurations") }
+
+// wants reports whether the rows of a plan show a member or are judged by it.
+func (p *plan) wants(member string) bool {
 	if p.query.Star {
 		return true
 	}
 	wants := false
 	look := func(e twinql.Expr) bool {
-		if path, ok := e.(*twinql.Path); ok && path.Steps[0].Name == "configurations" {
+		if path, ok := e.(*twinql.Path); ok && path.Steps[0].Name == member {
 			wants = true
 		}
 		return !wants

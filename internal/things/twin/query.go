@@ -28,6 +28,7 @@ type queries struct {
 	longest        time.Duration // of one call
 	indexes        indexes
 	configurations Configurations // nil: there are none
+	queued         bool
 }
 
 // parallelQueries is how many run at a time: readers of the store are few, and
@@ -138,7 +139,7 @@ func (q *queries) plan(text, token string, size int) (*plan, error) {
 	if p.place, err = readToken(token, text); err != nil {
 		return nil, err
 	}
-	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: parsed.From, Indexed: q.indexes.of, Configured: q.configurations != nil}
+	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: parsed.From, Indexed: q.indexes.of, Configured: q.configurations != nil, Queued: q.queued}
 	p.filter = p.compiler.Filter(parsed.Where)
 	return p, nil
 }

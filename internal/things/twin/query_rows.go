@@ -145,8 +145,12 @@ func (p *plan) rowsSQL(n int) (query string, args []any) {
 	if p.query.From == twinql.Modules {
 		columns = moduleColumns
 	}
+	waiting := "0"
+	if p.wants("cloudToDeviceMessageCount") {
+		waiting = p.compiler.Messages()
+	}
 	key, after, args := p.key()
-	query = "SELECT " + columns + ", " + twinColumns + " FROM " + p.tables(true, true) +
+	query = "SELECT " + columns + ", " + waiting + ", " + twinColumns + " FROM " + p.tables(true, true) +
 		" WHERE " + after + " AND " + p.filter.SQL + " ORDER BY " + key + " LIMIT ?"
 	return query, append(append(args, p.filter.Args...), n)
 }
@@ -163,7 +167,7 @@ func (q *queries) read(row scanner1, f *found) error {
 	t := twinRow{row: row}
 	err := t.scan(&r, []any{
 		&i.ID.Device, &i.ID.Module, &generation, &i.ETag, &status, &i.StatusReason, &statusAt, &auth, &thumb1, &thumb2,
-		&edge, &i.Scope, &parents, &connected, &active,
+		&edge, &i.Scope, &parents, &connected, &active, &i.Messages,
 	})
 	if err != nil {
 		return err

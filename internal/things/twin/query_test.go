@@ -34,11 +34,13 @@ type fleet struct {
 
 func newFleet(tb testing.TB, db state.DB) *fleet {
 	tb.Helper()
-	if err := db.Migrate(tb.Context(), "registry", os.DirFS("../registry/migrations")); err != nil {
-		tb.Fatal(err)
+	for _, room := range []string{"registry", "command"} {
+		if err := db.Migrate(tb.Context(), room, os.DirFS("../"+room+"/migrations")); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	r, err := twin.Open(tb.Context(), twin.Deps{
-		DB: db, Deliver: func(iot.ID, *iot.Inbound) bool { return false }, Limits: twin.StrictLimits(), Logger: slog.New(slog.DiscardHandler),
+		DB: db, Queued: true, Deliver: func(iot.ID, *iot.Inbound) bool { return false }, Limits: twin.StrictLimits(), Logger: slog.New(slog.DiscardHandler),
 		Registerer: prometheus.NewRegistry(), Indexes: []string{"tags.a", "properties.reported.b[0]", "tags.größe"},
 	})
 	if err != nil {
@@ -71,6 +73,12 @@ func (f *fleet) device(i *twin.Identity) {
 		return t.UnixNano()
 	}
 	err := f.db.Write(f.tb.Context(), func(tx state.Tx) error {
+		for range i.Messages {
+			if _, err := tx.Exec(f.tb.Context(), `INSERT INTO c2d_message (seq, device, module, generation, enqueued, expires, abandoned, ack, message_id, content, sum)
+				VALUES ((SELECT COALESCE(max(seq), 0) + 1 FROM c2d_message), ?, ?, 1, 0, 0, 0, 0, '', ?, 0)`, i.ID.Device, i.ID.Module, []byte{}); err != nil {
+				return err
+			}
+		}
 		if i.ID.IsModule() {
 			_, err := tx.Exec(f.tb.Context(), `INSERT INTO module (device, id, generation, etag, managed_by, auth, thumb1, thumb2, sum, connected, connected_at, active_at)
 				VALUES (?, ?, 1, ?, '', ?, ?, ?, 0, ?, 0, ?)`, i.ID.Device, i.ID.Module, i.ETag, auth, text(i.PrimaryThumbprint), text(i.SecondaryThumbprint), flag[i.Connected], nanos(i.LastActivity))
@@ -268,7 +276,7 @@ func randomFleet(t *testing.T, db state.DB, n int) *fleet {
 	for n := range n {
 		i := &twin.Identity{
 			ID: iot.ID{Device: fmt.Sprintf("d%03d", n)}, ETag: "e" + fmt.Sprint(r.IntN(3)), AuthType: []string{"sas", "selfSigned", "none"}[r.IntN(3)],
-			Connected: r.IntN(2) == 0, LastActivity: randomTime(r),
+			Connected: r.IntN(2) == 0, LastActivity: randomTime(r), Messages: max(0, r.IntN(6)-3),
 		}
 		if r.IntN(3) == 0 {
 			i.ID = iot.ID{Device: fmt.Sprintf("d%03d", r.IntN(n+1)), Module: fmt.Sprintf("m%d", n)}

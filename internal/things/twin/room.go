@@ -45,6 +45,9 @@ type Deps struct {
 	// Configurations are those of twins; nil: there are none. With it, the
 	// tables of configurations must be there before the first query.
 	Configurations Configurations
+	// Queued says that the queues of cloud-to-device messages are in the same
+	// store, so that queries can count them.
+	Queued bool
 }
 
 const (
@@ -100,7 +103,7 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 		entries: map[iot.ID]*entry{},
 	}
 	r.queries = newQueries(r.db, &r.limits, r.logger, declared)
-	r.queries.configurations = d.Configurations
+	r.queries.configurations, r.queries.queued = d.Configurations, d.Queued
 	r.some.L = &r.mu
 	r.cache.limit = d.CacheBytes
 	if r.cache.limit == 0 {

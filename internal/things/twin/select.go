@@ -18,7 +18,7 @@ import (
 func (r *Room) Select(ctx context.Context, t *twinql.Target, after iot.ID, n int) (keys []Key, last iot.ID, more bool, err error) {
 	q := r.queries
 	p := &plan{query: &twinql.Query{From: t.From, Where: t.Where}, size: n}
-	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: t.From, Indexed: q.indexes.of, Configured: q.configurations != nil}
+	p.compiler = twinsql.Compiler{Dialect: q.db.Dialect(), From: t.From, Indexed: q.indexes.of, Configured: q.configurations != nil, Queued: q.queued}
 	p.filter = p.compiler.Filter(t.Where)
 	limit := n
 	if !p.filter.Exact {

@@ -121,7 +121,9 @@ func (c *Compiler) field(p *twinql.Path) field {
 		return c.properties(s[1:])
 	case "configurations":
 		return c.configuration(s[1:])
-	case "etag", "cloudToDeviceMessageCount", "parentScopes":
+	case "cloudToDeviceMessageCount":
+		return leaf(field{kind: number, sql: c.Messages()})
+	case "etag", "parentScopes":
 		return field{kind: opaque}
 	}
 	return undefined()

@@ -15,6 +15,20 @@ type Compiler struct {
 	Indexed func(section string, steps []twinql.Step) string
 	// Configured says that the tables of configurations are there.
 	Configured bool
+	// Queued says that the table of cloud-to-device messages is there; else
+	// nobody has any.
+	Queued bool
+}
+
+// Messages counts the cloud-to-device messages that wait for an identity.
+func (c *Compiler) Messages() string {
+	switch {
+	case !c.Queued:
+		return "0"
+	case c.From == twinql.Modules:
+		return "(SELECT count(*) FROM c2d_message q WHERE q.device = d.device AND q.module = d.id)"
+	}
+	return "(SELECT count(*) FROM c2d_message q WHERE q.device = d.id AND q.module = '')"
 }
 
 // Filter is a condition in SQL.
