@@ -45,7 +45,7 @@ type Saver func(ctx context.Context, list []Change) error
 
 // MaxSave is the largest number of changes stored together: a larger write
 // would hold up others.
-const MaxSave = 512
+const MaxSave = 1024
 
 // Deps is what the room needs.
 type Deps struct {

@@ -31,25 +31,31 @@ type Seen struct {
 // are passed over. ETags do not change.
 func (r *Registry) SaveActivity(ctx context.Context, list []Seen) error {
 	s := sortSeen(list)
-	return stored(r.db.Write(ctx, func(tx state.Tx) error {
+	err := r.saveSeen(ctx, s, s.writeExpected)
+	if errors.Is(err, errUnexpected) {
+		err = r.saveSeen(ctx, s, s.writeChecked)
+	}
+	return stored(err, "store connection states")
+}
+
+// errUnexpected says that what is stored is not what changes say they found.
+var errUnexpected = errors.New("registry: other connection states are stored than expected")
+
+func (r *Registry) saveSeen(ctx context.Context, s *seenList, write func(context.Context, state.Tx) error) error {
+	s.dialect = r.db.Dialect()
+	return r.db.Write(ctx, func(tx state.Tx) error {
 		s.restore()
-		if err := s.check(ctx, tx); err != nil {
+		if err := write(ctx, tx); err != nil || r.silent() {
 			return err
-		}
-		if err := s.write(ctx, tx); err != nil {
-			return err
-		}
-		if r.silent() {
-			return nil
 		}
 		var batch outbox.Batch
-		for i := range list {
-			if e := &list[i]; !s.mute[i] {
+		for i := range s.list {
+			if e := &s.list[i]; !s.mute[i] {
 				r.addConnection(&batch, e.ID, e.Generation, e.Connected, e.Since)
 			}
 		}
 		return r.outbox.Put(ctx, tx, &batch)
-	}), "store connection states")
+	})
 }
 
 // seenRun is what happened to one identity: a part of seenList.order.
@@ -66,6 +72,7 @@ type seenList struct {
 	devices []seenRun
 	modules []seenRun
 	mute    []bool // by position in the list: makes no event
+	dialect state.Dialect
 }
 
 func sortSeen(list []Seen) *seenList {
@@ -173,6 +180,14 @@ func chunks(runs []seenRun, each func(size int, part []seenRun) error) error {
 	return nil
 }
 
+// writeChecked compares each run with what is stored before it stores it.
+func (s *seenList) writeChecked(ctx context.Context, tx state.Tx) error {
+	if err := s.check(ctx, tx); err != nil {
+		return err
+	}
+	return s.write(ctx, tx)
+}
+
 // check compares the runs with what is stored.
 func (s *seenList) check(ctx context.Context, tx state.Tx) error {
 	args := make([]any, 0, 4*seenSizes[0])
@@ -211,6 +226,10 @@ func (s *seenList) check(ctx context.Context, tx state.Tx) error {
 			return err
 		}
 	}
+	return s.checkModules(ctx, tx)
+}
+
+func (s *seenList) checkModules(ctx context.Context, tx state.Tx) error {
 	for i := range s.modules {
 		e := s.at(s.modules[i].from)
 		if err := s.compare(&s.modules[i], tx.QueryRow(ctx, seenModule, e.ID.Device, e.ID.Module, int64(e.Generation))); err != nil {
@@ -260,6 +279,11 @@ func (s *seenList) write(ctx context.Context, tx state.Tx) error {
 	if err != nil {
 		return err
 	}
+	return s.writeModules(ctx, tx)
+}
+
+// writeModules stores the runs of modules that check has found.
+func (s *seenList) writeModules(ctx context.Context, tx state.Tx) error {
 	for i := range s.modules {
 		if s.modules[i].gone {
 			continue

@@ -355,3 +355,44 @@ func TestConnectionsBesideChanges(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkConnections stores connects and disconnects of 20,000 devices, as
+// presence does in a storm; an operation is one change, with its event unless
+// there is no outbox. The relay of the events is not counted.
+func BenchmarkConnections(b *testing.B) {
+	for _, silent := range []bool{false, true} {
+		b.Run(map[bool]string{false: "events", true: "silent"}[silent], func(b *testing.B) {
+			r, _, _ := openEvents(b, statetest.SQLite(b))
+			if silent {
+				r, _ = open(b, statetest.SQLite(b))
+			}
+			const devices, batch = 20_000, 1024
+			fill(b, r, devices)
+			list := make([]registry.Seen, 0, devices)
+			for d, err := r.Devices(b.Context(), "", registry.MaxPage); len(d) > 0; d, err = r.Devices(b.Context(), d[len(d)-1].ID, registry.MaxPage) {
+				if err != nil {
+					b.Fatal(err)
+				}
+				for i := range d {
+					list = append(list, registry.Seen{ID: iot.ID{Device: d[i].ID}, Generation: d[i].Generation})
+				}
+			}
+			rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+			defer cpu(b)()
+			b.ResetTimer()
+			part := make([]registry.Seen, batch)
+			for n := 0; n < b.N; n += batch {
+				at := n % (devices - batch)
+				copy(part, list[at:at+batch])
+				now := time.Now()
+				for i := range part {
+					list[at+i].Connected = !list[at+i].Connected
+					part[i].Activity = registry.Activity{Connected: list[at+i].Connected, Since: now, Last: now}
+				}
+				if err := r.SaveActivity(b.Context(), part); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
