@@ -27,9 +27,9 @@ var deviceOperations = [...]operation{
 	{"GET", "/devices/{device}/modules/{module}/messages/devicebound", access.DeviceConnect, versionAny, receiveMessage, "TestDeviceMessages|TestNodeHTTP/a module over HTTPS"},
 	{"DELETE", "/devices/{device}/modules/{module}/messages/devicebound/{token}", access.DeviceConnect, versionAny, completeMessage, "TestDeviceMessages|TestNodeHTTP/a module over HTTPS"},
 	{"POST", "/devices/{device}/modules/{module}/messages/devicebound/{token}/abandon", access.DeviceConnect, versionAny, abandonMessage, "TestDeviceMessages|TestNodeHTTP/a module over HTTPS"},
-	{"POST", "/devices/{device}/files", access.DeviceConnect, versionAny, beginUpload, "TestFileUpload|TestNodeFiles/a small file|TestNodeFiles/an upload in three steps"},
-	{"POST", "/devices/{device}/files/notifications", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload|TestNodeFiles/the same without an SDK"},
-	{"POST", "/devices/{device}/files/notifications/{token}", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload|TestNodeFiles/an upload in three steps"},
+	{"POST", "/devices/{device}/files", access.DeviceConnect, versionAny, beginUpload, "TestFileUpload|TestNodeUploads/a small file|TestNodeUploads/an upload in three steps"},
+	{"POST", "/devices/{device}/files/notifications", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload|TestNodeUploads/the same without an SDK"},
+	{"POST", "/devices/{device}/files/notifications/{token}", access.DeviceConnect, versionAny, finishUpload, "TestFileUpload|TestNodeUploads/an upload in three steps"},
 }
 
 // visit authenticates the device that the path names.
