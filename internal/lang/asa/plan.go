@@ -193,3 +193,6 @@ type Variable struct {
 func (*Field) expr()    {}
 func (*Ref) expr()      {}
 func (*Variable) expr() {}
+
+// EqualTo makes the condition x = y.
+func EqualTo(x, y Expr) Expr { return &Binary{at: at(y.Pos()), Op: Equal, X: x, Y: y} }

@@ -194,3 +194,88 @@ func (b *Batch) Reset() {
 		c.Reset()
 	}
 }
+
+// Gather makes c the given rows of from.
+func (c *Column) Gather(from *Column, rows []int32) {
+	c.Reset()
+	if from.Mixed || from.Kind == value.Record || from.Kind == value.Array || from.HasNulls() {
+		for _, r := range rows {
+			c.Append(from.At(int(r)))
+		}
+		return
+	}
+	c.Kind, c.n = from.Kind, len(rows)
+	switch from.Kind {
+	case value.Bigint, value.Bit, value.Datetime:
+		for _, r := range rows {
+			c.Ints = append(c.Ints, from.Ints[r])
+		}
+	case value.Float:
+		for _, r := range rows {
+			c.Floats = append(c.Floats, from.Floats[r])
+		}
+	case value.Text:
+		for _, r := range rows {
+			c.Texts = append(c.Texts, from.Texts[r])
+		}
+	case value.Null, value.Record, value.Array:
+	}
+}
+
+// Fill makes c n rows of one value.
+func (c *Column) Fill(v value.Value, n int) {
+	c.Reset()
+	for range n {
+		c.Append(v)
+	}
+}
+
+// AppendColumn adds all rows of from.
+func (c *Column) AppendColumn(from *Column) {
+	if c.n == 0 && !from.Mixed && from.Kind != value.Null {
+		c.Kind, c.n = from.Kind, from.n
+		c.Ints = append(c.Ints, from.Ints...)
+		c.Floats = append(c.Floats, from.Floats...)
+		c.Texts = append(c.Texts, from.Texts...)
+		c.Values = append(c.Values, from.Values...)
+		c.nulls = append(c.nulls, from.nulls...)
+		return
+	}
+	for i := range from.n {
+		c.Append(from.At(i))
+	}
+}
+
+// SetInts makes c a column without nulls of a kind that is kept as integers:
+// it fills n rows, which the caller is to set.
+func (c *Column) SetInts(kind value.Kind, n int) []int64 {
+	c.Reset()
+	c.Kind, c.n = kind, n
+	if cap(c.Ints) < n {
+		c.Ints = make([]int64, n)
+	}
+	c.Ints = c.Ints[:n]
+	return c.Ints
+}
+
+// SetFloats is SetInts for floats.
+func (c *Column) SetFloats(n int) []float64 {
+	c.Reset()
+	c.Kind, c.n = value.Float, n
+	if cap(c.Floats) < n {
+		c.Floats = make([]float64, n)
+	}
+	c.Floats = c.Floats[:n]
+	return c.Floats
+}
+
+// NullsOf makes null the rows that are null in another column of the same
+// length, beside those that are.
+func (c *Column) NullsOf(from *Column) {
+	for len(c.nulls) < len(from.nulls) {
+		c.nulls = append(c.nulls, 0)
+	}
+	for i, w := range from.nulls {
+		c.nulls[i] |= w
+	}
+}
