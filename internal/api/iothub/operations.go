@@ -44,11 +44,11 @@ var operations = [...]operation{
 	{"POST", "/twins/{device}/methods", access.ServiceConnect, versionDevices, invokeMethod, "TestInvokeMethod|TestNodeMethods/a call with payload and status"},
 	{"POST", "/twins/{device}/modules/{module}/methods", access.ServiceConnect, versionModules, invokeMethod, "TestInvokeMethod|TestNodeMethods/methods of a module"},
 	{"POST", "/devices/query", access.ServiceConnect, versionDevices, queryDevices, "TestQueryDevices|TestNodeQueries/twins by tags|TestNodeQueries/pages"},
-	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, createTransfer, "TestTransfers"},
-	{"GET", "/jobs", access.RegistryRead, versionDevices, listTransfers, "TestTransfers"},
-	{"GET", "/jobs/{job}", access.RegistryRead, versionDevices, getTransfer, "TestTransfers"},
-	{"DELETE", "/jobs/{job}", access.RegistryWrite, versionDevices, deleteTransfer, "TestTransfers"},
-	{"GET", "/jobs/v2/query", access.ServiceConnect, versionDevices, listJobs, "TestJobs"}, // before the job of that name
+	{"POST", "/jobs/create", access.RegistryWrite, versionDevices, createTransfer, "TestTransfers|TestNodeTransfers/identities are exported, and imported again"},
+	{"GET", "/jobs", access.RegistryRead, versionDevices, listTransfers, "TestTransfers|TestNodeTransfers/jobs are listed, and what is over cannot be cancelled"},
+	{"GET", "/jobs/{job}", access.RegistryRead, versionDevices, getTransfer, "TestTransfers|TestNodeTransfers/identities are exported, and imported again"},
+	{"DELETE", "/jobs/{job}", access.RegistryWrite, versionDevices, deleteTransfer, "TestTransfers|TestNodeTransfers/jobs are listed, and what is over cannot be cancelled"},
+	{"GET", "/jobs/v2/query", access.ServiceConnect, versionDevices, listJobs, "TestJobs|TestNodeJobs/jobs are listed by type and status|TestNodeJobs/pages of jobs"}, // before the job of that name
 	{"PUT", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, putJob, "TestJobs|TestNodeJobs/twins are updated by a condition|TestNodeJobs/methods are called by a condition"},
 	{"GET", "/jobs/v2/{job}", access.ServiceConnect, versionDevices, getJob, "TestJobs|TestNodeJobs/twins are updated by a condition"},
 	{"POST", "/jobs/v2/{job}/cancel", access.ServiceConnect, versionDevices, cancelJob, "TestJobs|TestNodeJobs/a job that begins later can be cancelled"},

@@ -9,10 +9,10 @@ const { fresh, registry, rest } = require('./hub');
 const blob = (name) => input.container.replace('?', `/${name}?`);
 
 // Only one of them runs at a time.
-let turn = Promise.resolve();
-const alone = (row) => () => {
-  const mine = turn.then(row);
-  turn = mine.catch(() => {});
+let last = Promise.resolve();
+const alone = async (row) => {
+  const mine = last.then(row);
+  last = mine.catch(() => {});
   return mine;
 };
 
@@ -36,7 +36,7 @@ const lines = async (name) => {
 };
 
 run(() => rows({
-  'identities are exported, and imported again': alone(async () => {
+  'identities are exported, and imported again': async () => alone(async () => {
     const d = await fresh({ statusReason: 'kept' });
     const m = await d.add('camera');
     await d.update({ tags: { site: 'north' }, properties: { desired: { interval: 5 } } });
@@ -55,14 +55,14 @@ run(() => rows({
     equal((await registry.getModule(d.device, 'camera')).responseBody.authentication.symmetricKey, m.identity.authentication.symmetricKey);
   }),
 
-  'keys stay out of an export that is not to have them': alone(async () => {
+  'keys stay out of an export that is not to have them': async () => alone(async () => {
     const d = await fresh();
     await ended(await registry.exportDevicesToBlob(input.container, true));
     const one = (await lines('devices.txt')).find((e) => e.id === d.device);
     check(one && !JSON.stringify(one).includes(d.identity.authentication.symmetricKey.primaryKey), 'the line', one);
   }),
 
-  'what an import cannot do is in its log of errors': alone(async () => {
+  'what an import cannot do is in its log of errors': async () => alone(async () => {
     const d = await fresh();
     const entries = [{ id: 'no spaces', importMode: 'create' }, { id: d.device, importMode: 'create' }, { id: `${d.device}-new`, importMode: 'create' }];
     const put = await fetch(blob('devices.txt'), { method: 'PUT', headers: { 'x-ms-blob-type': 'BlockBlob' }, body: entries.map((e) => JSON.stringify(e)).join('\r\n') });
@@ -73,7 +73,7 @@ run(() => rows({
     equal(errors.map((e) => e.errorCode || e.ErrorCode).sort(), ['ArgumentInvalid', 'DeviceAlreadyExists'], JSON.stringify(errors));
   }),
 
-  'jobs are listed, and what is over cannot be cancelled': alone(async () => {
+  'jobs are listed, and what is over cannot be cancelled': async () => alone(async () => {
     const job = await ended(await registry.exportDevicesToBlob(input.container, true));
     check((await registry.listJobs()).responseBody.some((j) => j.jobId === job.jobId), 'the list');
     const missing = await rest('GET', '/jobs/missing');
@@ -84,7 +84,7 @@ run(() => rows({
     equal((await registry.getJob(job.jobId)).status, 'completed');
   }),
 
-  'what is no container is refused': alone(async () => {
+  'what is no container is refused': async () => alone(async () => {
     await refused(registry.exportDevicesToBlob('https://somewhere.example/container?sig=x', true).then((job) => ended(job)));
     for (const body of [{}, { type: 'export' }, { type: 'nothing', outputBlobContainerUri: input.container }, { type: 'import', inputBlobContainerUri: input.container }]) {
       const answer = await rest('POST', '/jobs/create', { body });
