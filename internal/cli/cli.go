@@ -52,6 +52,7 @@ type grammar struct {
 	Twin          twinCmd          `cmd:"" help:"Read and change device twins, and query them."`
 	Method        methodCmd        `cmd:"" help:"Call direct methods of devices."`
 	Message       messageCmd       `cmd:"" help:"Send messages to devices, and see what waits for them."`
+	Job           jobCmd           `cmd:"" help:"Work on many devices at once: twins, methods, import and export."`
 	Configuration configurationCmd `cmd:"" help:"Set desired properties of many devices by a condition, and see who has them."`
 	Query         queryCmd         `cmd:"" help:"Query devices, modules and their twins."`
 	File          fileCmd          `cmd:"" help:"See and fetch files that devices have uploaded."`

@@ -27,21 +27,9 @@ func (c *methodInvokeCmd) Run(s *session) error {
 	if err := checkID(c.ID); err != nil {
 		return err
 	}
-	payload := json.RawMessage("null")
-	switch {
-	case c.Payload != "" && c.File != "":
-		return usagef("give the payload either as an argument or with --file")
-	case c.Payload != "":
-		payload = json.RawMessage(c.Payload)
-	case c.File != "":
-		b, err := s.readFile(c.File)
-		if err != nil {
-			return err
-		}
-		payload = b
-	}
-	if !json.Valid(payload) {
-		return usagef("the payload is not JSON; a text needs its quotes: '\"text\"'")
+	payload, err := s.methodPayload(c.Payload, c.File)
+	if err != nil {
+		return err
 	}
 	if c.Timeout%time.Second != 0 || c.ConnectTimeout%time.Second != 0 {
 		return usagef("--timeout and --connect-timeout are whole seconds")
@@ -75,4 +63,25 @@ func (c *methodInvokeCmd) Run(s *session) error {
 		list = append(list, [2]string{"payload", printable(text)})
 	}
 	return pairs(s.out, list)
+}
+
+// methodPayload gives what a method is called with: an argument, or a file.
+func (s *session) methodPayload(text, file string) (json.RawMessage, error) {
+	payload := json.RawMessage("null")
+	switch {
+	case text != "" && file != "":
+		return nil, usagef("give the payload either as an argument or with --file")
+	case text != "":
+		payload = json.RawMessage(text)
+	case file != "":
+		b, err := s.readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		payload = b
+	}
+	if !json.Valid(payload) {
+		return nil, usagef("the payload is not JSON; a text needs its quotes: '\"text\"'")
+	}
+	return payload, nil
 }

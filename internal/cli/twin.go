@@ -268,9 +268,18 @@ func (c *twinUpdateCmd) Run(s *session) error {
 	if err := checkID(c.ID); err != nil {
 		return err
 	}
-	doc, err := c.document(s)
+	doc, err := c.change(s)
 	if err != nil {
 		return err
+	}
+	return c.send(s, http.MethodPatch, c.ID, c.Module, doc)
+}
+
+// change gives the document that the flags stand for.
+func (c *twinUpdateCmd) change(s *session) (map[string]any, error) {
+	doc, err := c.document(s)
+	if err != nil {
+		return nil, err
 	}
 	if doc == nil {
 		doc = map[string]any{}
@@ -278,25 +287,25 @@ func (c *twinUpdateCmd) Run(s *session) error {
 	for _, text := range c.Set {
 		path, value, ok := strings.Cut(text, "=")
 		if !ok {
-			return usagef("--set %s: write PATH=VALUE, such as desired.interval=5", text)
+			return nil, usagef("--set %s: write PATH=VALUE, such as desired.interval=5", text)
 		}
 		var v any
 		if err := decode([]byte(value), &v); err != nil {
 			v = value
 		}
 		if err := setPath(doc, path, v); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, path := range c.Remove {
 		if err := setPath(doc, path, nil); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if len(doc) == 0 {
-		return usagef("nothing to change: give --set, --remove, --desired, --tags or --file")
+		return nil, usagef("nothing to change: give --set, --remove, --desired, --tags or --file")
 	}
-	return c.send(s, http.MethodPatch, c.ID, c.Module, doc)
+	return doc, nil
 }
 
 // setPath puts a value where a path such as desired.fan.speed or tags.site says.
