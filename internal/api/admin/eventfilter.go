@@ -14,8 +14,12 @@ var sourceWords = [...]struct {
 	word   string
 	source iot.EventSource
 }{
-	{"telemetry", iot.SourceTelemetry}, {"twin", iot.SourceTwinChange}, {"lifecycle", iot.SourceDeviceLifecycle},
-	{"connection", iot.SourceConnectionState}, {"job", iot.SourceJobLifecycle}, {"digital-twin", iot.SourceDigitalTwin},
+	{"telemetry", iot.SourceTelemetry},
+	{"twin", iot.SourceTwinChange},
+	{"lifecycle", iot.SourceDeviceLifecycle},
+	{"connection", iot.SourceConnectionState},
+	{"job", iot.SourceJobLifecycle},
+	{"digital-twin", iot.SourceDigitalTwin},
 }
 
 // eventFilter says which events are shown. What the beginning of a record can

@@ -50,7 +50,7 @@ func Open(ctx context.Context, d Deps) (*Box, error) {
 		return nil, err
 	}
 	x := &Box{db: d.DB, logger: d.Logger, node: rand.Text(), wake: make(chan struct{}, 1)}
-	x.metrics = newMetrics(d.DB, d.Registerer)
+	x.metrics = newMetrics(context.WithoutCancel(ctx), d.DB, d.Registerer)
 	x.relay.init(x, d.Log, d.Hub)
 	return x, nil
 }

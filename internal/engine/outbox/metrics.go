@@ -24,7 +24,7 @@ const countLimit = time.Second
 
 const countRows = "SELECT count(*) FROM (SELECT id FROM outbox LIMIT 100000) AS some"
 
-func newMetrics(db state.DB, r prometheus.Registerer) *metrics {
+func newMetrics(ctx context.Context, db state.DB, r prometheus.Registerer) *metrics {
 	m := &metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "dunlin_outbox_events_total",
@@ -43,7 +43,7 @@ func newMetrics(db state.DB, r prometheus.Registerer) *metrics {
 		Name: "dunlin_outbox_rows",
 		Help: "Rows of events that wait to be appended to the event log, counted up to 100,000; not a number when the store does not answer.",
 	}, func() float64 {
-		ctx, cancel := context.WithTimeout(context.Background(), countLimit)
+		ctx, cancel := context.WithTimeout(ctx, countLimit)
 		defer cancel()
 		var n int64
 		if db.Get(ctx, []any{&n}, countRows) != nil {

@@ -125,7 +125,7 @@ func rows(tb testing.TB, db state.DB, table string) (n int) {
 func TestEventsReachTheLog(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		log := memlog.New(memlog.Config{})
-		defer log.Close() //nolint:errcheck // in memory
+		defer log.Close()
 		x := open(t, db, log, nil)
 		run(t, x)
 		at := time.Date(2026, 3, 4, 5, 6, 7, 891234500, time.UTC)
@@ -166,7 +166,7 @@ func TestEventsReachTheLog(t *testing.T) {
 func TestOnlyWhatIsCommitted(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		log := memlog.New(memlog.Config{})
-		defer log.Close() //nolint:errcheck // in memory
+		defer log.Close()
 		x := open(t, db, log, nil)
 		run(t, x)
 		undo := errors.New("undo")
@@ -198,7 +198,7 @@ func TestOnlyWhatIsCommitted(t *testing.T) {
 func TestDamagedRow(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		log := memlog.New(memlog.Config{})
-		defer log.Close() //nolint:errcheck // in memory
+		defer log.Close()
 		var text bytes.Buffer
 		x := open(t, db, log, slog.New(slog.NewTextHandler(&text, nil)))
 		event := func(id string) outbox.Event {
@@ -234,7 +234,7 @@ func TestDamagedRow(t *testing.T) {
 func TestOrder(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		log := memlog.New(memlog.Config{})
-		defer log.Close() //nolint:errcheck // in memory
+		defer log.Close()
 		x := open(t, db, log, nil)
 		run(t, x)
 		const devices, changes = 4, 300
@@ -290,7 +290,7 @@ func TestOrder(t *testing.T) {
 func TestRestart(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		log := memlog.New(memlog.Config{})
-		defer log.Close() //nolint:errcheck // in memory
+		defer log.Close()
 		const total = 2000
 		done := make(chan struct{})
 		first := open(t, db, log, nil)
@@ -345,7 +345,7 @@ func TestRestart(t *testing.T) {
 func TestTwoNodes(t *testing.T) {
 	db := statetest.Postgres(t)
 	log := memlog.New(memlog.Config{})
-	defer log.Close() //nolint:errcheck // in memory
+	defer log.Close()
 	a, b := open(t, db, log, nil), open(t, db, log, nil)
 	stop := run(t, a)
 	run(t, b)
@@ -372,7 +372,7 @@ func TestTwoNodes(t *testing.T) {
 func TestLogStalls(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, db state.DB) {
 		log := memlog.New(memlog.Config{MaxHeld: 2000})
-		defer log.Close() //nolint:errcheck // in memory
+		defer log.Close()
 		x := open(t, db, log, nil)
 		run(t, x)
 		log.Stall(true)
@@ -403,7 +403,7 @@ func TestLogFails(t *testing.T) {
 		}
 		return v
 	})
-	defer log.Close() //nolint:errcheck // in memory
+	defer log.Close()
 	var text safeText
 	x := open(t, db, log, slog.New(slog.NewTextHandler(&text, nil)))
 	for n := range 10 {
