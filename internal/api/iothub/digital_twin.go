@@ -39,7 +39,7 @@ func getDigitalTwin(c *call) error {
 // patchDigitalTwin answers PATCH /digitaltwins/{device} with 202, which is the
 // only answer that SDKs take: it is for the device to do what was asked for.
 func patchDigitalTwin(c *call) error {
-	match, err := c.match()
+	etag, err := c.twinMatch()
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func patchDigitalTwin(c *call) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.hub.PatchDigitalTwin(c.r.Context(), c.digitalID(), body, match.ETag())
+	d, err := c.hub.PatchDigitalTwin(c.r.Context(), c.digitalID(), body, etag)
 	if err != nil {
 		return err
 	}

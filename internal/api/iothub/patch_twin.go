@@ -5,7 +5,7 @@ import "dunlin/internal/iot"
 // patchTwin answers PATCH /twins/{device} and /twins/{device}/modules/{module}:
 // the sections in the body are merged, and null removes.
 func patchTwin(c *call) error {
-	match, err := c.match()
+	etag, err := c.twinMatch()
 	if err != nil {
 		return err
 	}
@@ -14,7 +14,7 @@ func patchTwin(c *call) error {
 	if err != nil {
 		return err
 	}
-	t, err := c.hub.PatchTwin(c.r.Context(), iot.ID{Device: c.device, Module: c.module}, body, match.ETag())
+	t, err := c.hub.PatchTwin(c.r.Context(), iot.ID{Device: c.device, Module: c.module}, body, etag)
 	if err != nil {
 		return err
 	}

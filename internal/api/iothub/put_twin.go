@@ -5,7 +5,7 @@ import "dunlin/internal/iot"
 // putTwin answers PUT /twins/{device} and /twins/{device}/modules/{module}:
 // the sections in the body take the place of those that are there.
 func putTwin(c *call) error {
-	match, err := c.match()
+	etag, err := c.twinMatch()
 	if err != nil {
 		return err
 	}
@@ -14,7 +14,7 @@ func putTwin(c *call) error {
 	if err != nil {
 		return err
 	}
-	t, err := c.hub.ReplaceTwin(c.r.Context(), iot.ID{Device: c.device, Module: c.module}, body, match.ETag())
+	t, err := c.hub.ReplaceTwin(c.r.Context(), iot.ID{Device: c.device, Module: c.module}, body, etag)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (c *call) decode(limit int64, v any) error {
 // body reads the body as text that is meant to be JSON.
 func (c *call) body(limit int64) ([]byte, error) {
 	if ct := c.r.Header.Get("Content-Type"); ct != "" {
-		if kind, _, err := mime.ParseMediaType(ct); err != nil || (kind != "application/json" && kind != "text/json") {
+		if kind, _, err := mime.ParseMediaType(ct); err != nil || !isJSON(kind) {
 			return nil, iot.Errorf(iot.UnsupportedMediaType, "the Content-Type '%.80s' is not supported, use application/json", ct)
 		}
 	}
@@ -68,12 +68,34 @@ func (c *call) body(limit int64) ([]byte, error) {
 		return nil, iot.Errorf(iot.MessageTooLarge, "the body is larger than %d bytes", limit)
 	case err != nil:
 		return nil, iot.Errorf(iot.BadRequest, "the body could not be read: %w", err)
+	}
+	b = bytes.TrimPrefix(b, byteOrderMark)
+	switch {
 	case len(bytes.TrimSpace(b)) == 0:
 		return nil, iot.Errorf(iot.ArgumentNull, "the body is empty, JSON is needed")
 	case !utf8.Valid(b):
 		return nil, iot.Errorf(iot.DeserializationError, "the body is not valid UTF-8")
 	}
 	return b, nil
+}
+
+// byteOrderMark begins the text of some writers of files. It says nothing.
+var byteOrderMark = []byte("\ufeff") // never changed
+
+// isJSON takes the forms that are JSON by their name as well, such as
+// application/json-patch+json.
+func isJSON(kind string) bool {
+	return kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json")
+}
+
+// twinMatch reads the precondition of a change of a twin: the ETag that it must
+// have, nil for any. A twin is always there, so that If-None-Match never holds.
+func (c *call) twinMatch() (*string, error) {
+	match, err := c.match()
+	if err == nil && c.r.Header.Get("If-None-Match") != "" {
+		err = iot.Errorf(iot.PreconditionFailed, "If-None-Match does not hold: a device has its twin from the beginning")
+	}
+	return match.ETag(), err
 }
 
 // match reads If-Match and If-None-Match in the forms that SDKs send: "*", *,
