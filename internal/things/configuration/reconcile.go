@@ -156,50 +156,32 @@ func (r *Room) note(ctx context.Context, plans []plan) error {
 // write changes the rows that pick names for each twin, and takes them for
 // what is noted from then on.
 func (r *Room) write(ctx context.Context, plans []plan, pick func(*plan) (put []target, drop []int64)) error {
-	type change struct {
-		plan *plan
-		put  []target
-		drop []int64
-	}
-	var changes []change
+	var puts, drops []change
 	for i := range plans {
 		p := &plans[i]
-		if put, drop := pick(p); len(put) > 0 || len(drop) > 0 {
-			changes = append(changes, change{p, put, drop})
+		put, drop := pick(p)
+		for _, t := range put {
+			puts = append(puts, change{p.device, t})
+			if have := find(p.before, t.number); have != nil {
+				*have = t
+			} else {
+				p.before = append(p.before, t)
+			}
+		}
+		for _, number := range drop {
+			drops = append(drops, change{p.device, target{module: p.module, number: number}})
 		}
 	}
-	if len(changes) == 0 {
+	if len(puts)+len(drops) == 0 {
 		return nil
 	}
 	err := r.db.Write(ctx, func(tx state.Tx) error {
-		for _, c := range changes {
-			device := c.plan.device
-			for _, t := range c.put {
-				if _, err := tx.Exec(ctx, putTarget, device, t.module, t.number, int64(t.generation), t.status, t.won); err != nil {
-					return err
-				}
-			}
-			for _, number := range c.drop {
-				if _, err := tx.Exec(ctx, dropTarget, device, c.plan.module, number); err != nil {
-					return err
-				}
-			}
+		if err := putTargets(ctx, r.db.Dialect(), tx, puts); err != nil {
+			return err
 		}
-		return nil
+		return dropTargets(ctx, r.db.Dialect(), tx, drops)
 	})
-	if err != nil {
-		return stored(err, "note what configurations are for")
-	}
-	for _, c := range changes {
-		for _, t := range c.put {
-			if have := find(c.plan.before, t.number); have != nil {
-				*have = t
-			} else {
-				c.plan.before = append(c.plan.before, t)
-			}
-		}
-	}
-	return nil
+	return stored(err, "note what configurations are for")
 }
 
 // patch writes the twins that are not as they must be.
