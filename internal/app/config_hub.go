@@ -22,6 +22,7 @@ type HubSettings struct {
 	Device HubDevice   `yaml:"device" embed:"" prefix:"device-" group:"Limits of one device"`
 	Limits HubLimits   `yaml:"limits" embed:"" prefix:"limits-" group:"Limits of the hub, with the open profile"`
 	C2D    HubMessages `yaml:"c2d" embed:"" prefix:"c2d-" group:"Cloud-to-device messages"`
+	Events HubEvents   `yaml:"events" embed:"" prefix:"events-" group:"Events"`
 	Files  HubFiles    `yaml:"files" embed:"" prefix:"files-" group:"Files of devices"`
 
 	Configurations HubConfigurations `yaml:"configurations" embed:"" prefix:"configurations-" group:"Automatic configurations"`
@@ -58,6 +59,11 @@ type HubMessages struct {
 	FeedbackDelivery int           `yaml:"feedback-max-delivery-count" name:"feedback-max-delivery-count" default:"10" placeholder:"N" help:"Abandoned deliveries after which feedback is given up, 1 to 100 (${default})."`
 }
 
+// HubEvents says what of what happens becomes an event of the log.
+type HubEvents struct {
+	ConnectionState string `yaml:"connection-state" name:"connection-state" default:"on" placeholder:"on|off" help:"Events of devices that connect and disconnect (${default})."`
+}
+
 // HubConfigurations is how automatic configurations are kept.
 type HubConfigurations struct {
 	Refresh time.Duration `yaml:"refresh" name:"refresh" default:"5m" placeholder:"DURATION" help:"Between refreshes of the custom metrics of configurations, 10s to 24h (${default}); whoever looks at one refreshes it."`
@@ -67,6 +73,12 @@ type HubConfigurations struct {
 const (
 	profileStrict = "strict"
 	profileOpen   = "open"
+)
+
+// The positions of a switch.
+const (
+	switchOn  = "on"
+	switchOff = "off"
 )
 
 // complaint notes what is wrong with the setting of a key.
@@ -88,6 +100,9 @@ func (h *HubSettings) check(bad complaint) {
 		bad("hub.indexes", "%s", err.Message)
 	}
 	h.checkQuota(bad)
+	if s := h.Events.ConnectionState; s != switchOn && s != switchOff {
+		bad("hub.events.connection-state", "%q is not known: on or off", s)
+	}
 	h.Files.check(bad)
 	h.Limits.check(h.Profile == profileOpen, bad)
 	longest := 48 * time.Hour

@@ -54,7 +54,9 @@ func (a *App) openRooms(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if r.registry, err = registry.Open(ctx, registry.Deps{DB: a.state, Policies: r.policies, Outbox: r.outbox, Logger: a.room("registry")}); err != nil {
+	if r.registry, err = registry.Open(ctx, registry.Deps{
+		DB: a.state, Policies: r.policies, Outbox: r.outbox, QuietConnections: a.cfg.Hub.Events.ConnectionState == switchOff, Logger: a.room("registry"),
+	}); err != nil {
 		return err
 	}
 	r.presence = presence.New(presence.Deps{Save: r.saveActivity, Logger: a.room("presence"), Registerer: a.registry})

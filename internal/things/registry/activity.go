@@ -45,7 +45,7 @@ func (r *Registry) saveSeen(ctx context.Context, s *seenList, write func(context
 	s.dialect = r.db.Dialect()
 	return r.db.Write(ctx, func(tx state.Tx) error {
 		s.restore()
-		if err := write(ctx, tx); err != nil || r.silent() {
+		if err := write(ctx, tx); err != nil || r.quiet {
 			return err
 		}
 		var batch outbox.Batch

@@ -10,12 +10,9 @@ import (
 	"dunlin/internal/iot"
 )
 
-// silent reports that nobody wants events of connections.
-func (r *Registry) silent() bool { return r.outbox == nil }
-
 // addConnection adds the event of a connection that began or ended at t.
 func (r *Registry) addConnection(batch *outbox.Batch, id iot.ID, generation uint64, connected bool, t time.Time) {
-	if r.silent() {
+	if r.quiet {
 		return
 	}
 	op := "deviceDisconnected"

@@ -25,8 +25,10 @@ var migrations embed.FS
 type Deps struct {
 	DB       state.DB
 	Policies *access.Policies // for tokens of devices signed by a hub policy, and the names of the hub
-	Outbox   *outbox.Box      // for events of what is made and deleted; nil when nobody wants them
-	Logger   *slog.Logger
+	Outbox   *outbox.Box      // for events of what is made, deleted, connected; nil when nobody wants them
+	// QuietConnections leaves out the events of connections.
+	QuietConnections bool
+	Logger           *slog.Logger
 }
 
 // Registry is the room. All methods may be called by any goroutine.
@@ -34,6 +36,7 @@ type Registry struct {
 	db       state.DB
 	policies *access.Policies
 	outbox   *outbox.Box
+	quiet    bool // no events of connections
 	logger   *slog.Logger
 
 	generation  atomic.Uint64 // the last one given
@@ -50,7 +53,7 @@ func Open(ctx context.Context, d Deps) (*Registry, error) {
 	if err := d.DB.Migrate(ctx, "registry", files); err != nil {
 		return nil, err
 	}
-	r := &Registry{db: d.DB, policies: d.Policies, outbox: d.Outbox, logger: d.Logger}
+	r := &Registry{db: d.DB, policies: d.Policies, outbox: d.Outbox, quiet: d.QuietConnections || d.Outbox == nil, logger: d.Logger}
 	if err := r.sequence.open(ctx, d.DB); err != nil {
 		return nil, err
 	}
