@@ -349,13 +349,16 @@ func (a *App) Info(context.Context) (admin.Info, error) {
 		CAFile:   a.pki.CAFile(),
 		HTTPS:    "https://" + net.JoinHostPort(host, httpsPort),
 		Console:  "https://" + net.JoinHostPort(host, httpsPort) + "/",
-		Hub:      admin.HubInfo{Name: a.cfg.HubName, ConnectionStrings: map[string]string{}},
+		Hub:      admin.HubInfo{Name: a.cfg.HubName, ConnectionStrings: map[string]string{}, Profile: a.cfg.Hub.Profile, Indexes: a.cfg.Hub.Indexes},
 		EventHub: admin.EventHubInfo{Name: a.cfg.HubName, Partitions: a.log.Partitions()},
 		Admin:    admin.AccessInfo{Token: a.token},
 		Version:  a.version,
 		PID:      os.Getpid(),
 		DataDir:  a.data.path,
 		Warnings: a.warnings,
+	}
+	if used, limit := a.rooms.quota.Day(); limit > 0 {
+		i.Hub.Tier = &admin.TierInfo{Name: a.rooms.quota.Describe(), Messages: used, Limit: limit}
 	}
 	if httpsPort == "443" {
 		i.Console = "https://" + bracket(host) + "/"

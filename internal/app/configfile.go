@@ -31,6 +31,30 @@ func ReadFile(path string) (map[string]string, error) {
 	return out, nil
 }
 
+// CheckFile says what is wrong with a configuration file by itself: with the
+// settings of a command line it may be another matter.
+func CheckFile(path string) error {
+	f, err := readFile(path)
+	if err != nil {
+		return err
+	}
+	c := Default()
+	c.Data = "." // comes from the command line
+	for _, s := range c.fields() {
+		text, set := f.values[s.key]
+		if !set {
+			continue
+		}
+		if err := setField(s.value, text); err != nil {
+			return fmt.Errorf("%s:%d: %s: %w", path, f.lines[s.key], s.key, err)
+		}
+	}
+	if err := c.Locate(path); err != nil {
+		return err
+	}
+	return c.Validate()
+}
+
 // Locate makes Validate name the line of each setting that c has from a file;
 // what was set elsewhere is named without one.
 func (c *Config) Locate(path string) error {

@@ -54,6 +54,7 @@ func (d *doctor) add(check, level, detail, remedy string) {
 // Run checks everything and fails when there is a problem.
 func (c *doctorCmd) Run(s *session) error {
 	d := &doctor{s: s}
+	d.configuration(string(c.Config))
 	d.dataDir()
 	d.running(s.ctx)
 	d.ports(s.ctx)
@@ -88,6 +89,33 @@ func (c *doctorCmd) Run(s *session) error {
 		return &silentError{}
 	}
 	return nil
+}
+
+// configuration checks what can be checked of a file without starting.
+func (d *doctor) configuration(path string) {
+	const check = "configuration"
+	if path == "" {
+		return
+	}
+	if err := app.CheckFile(path); err != nil {
+		d.add(check, levelBad, err.Error(), "correct "+path+"; docs/ops/configuration.md lists the settings")
+		return
+	}
+	d.add(check, levelOK, path, "")
+}
+
+// quota shows what the hub limits, and warns of a quota that is nearly used up.
+func (d *doctor) quota(h admin.HubInfo) {
+	const check = "limits"
+	text := limitsOf(&h)
+	switch t := h.Tier; {
+	case t != nil && t.Messages >= t.Limit:
+		d.add(check, levelBad, text+": messages are refused until midnight UTC", "raise the settings hub.tier and hub.units, or set hub.tier to none")
+	case t != nil && t.Messages >= t.Limit/10*9:
+		d.add(check, levelWarn, text, "raise the settings hub.tier and hub.units before the day's messages are used up")
+	default:
+		d.add(check, levelOK, text, "")
+	}
 }
 
 // dataDir checks that the data directory can be used and keeps its secrets.
@@ -151,6 +179,7 @@ func (d *doctor) running(ctx context.Context) {
 		return
 	}
 	d.add(check, levelOK, fmt.Sprintf("pid %d, version %s, up for %s, host name %s", i.PID, i.Version, roughly(time.Since(i.Started)), i.HostName), "")
+	d.quota(d.info.Hub)
 	for _, w := range d.info.Warnings {
 		d.add(check, levelWarn, w, "")
 	}

@@ -40,6 +40,8 @@ func (c *infoCmd) Run(s *session) error {
 		{"data directory", i.DataDir},
 		{"version", i.Version},
 		{"event hub name", fmt.Sprintf("%s (%s)", i.EventHub.Name, count(i.EventHub.Partitions, "partition", "partitions"))},
+		{"limits", limitsOf(&i.Hub)},
+		{"indexes", strings.Join(i.Hub.Indexes, ", ")},
 		{"admin token", i.Admin.Token},
 	}
 	if err := pairs(s.out, list); err != nil {
@@ -58,6 +60,14 @@ func (c *infoCmd) Run(s *session) error {
 		s.notef("\nNote: %s\n", w)
 	}
 	return nil
+}
+
+// limitsOf says in one line what the hub limits.
+func limitsOf(h *admin.HubInfo) string {
+	if h.Tier == nil {
+		return h.Profile + " sizes, no tier"
+	}
+	return fmt.Sprintf("%s sizes, tier %s, %d of %d messages today", h.Profile, h.Tier.Name, h.Tier.Messages, h.Tier.Limit)
 }
 
 // policyNames lists the policies, the one with all rights first.

@@ -28,6 +28,16 @@ type Info struct {
 type HubInfo struct {
 	Name              string            `json:"name"`
 	ConnectionStrings map[string]string `json:"connectionStrings"`
+	Profile           string            `json:"profile"`           // of size limits: strict or open
+	Indexes           []string          `json:"indexes,omitempty"` // members of twins that queries find fast
+	Tier              *TierInfo         `json:"tier,omitempty"`    // nil: rates and daily messages are not limited
+}
+
+// TierInfo is what a hub with a tier may do in a day, and has done today.
+type TierInfo struct {
+	Name     string `json:"name"` // with its units
+	Messages int64  `json:"messages"`
+	Limit    int64  `json:"limit"`
 }
 
 // EventHubInfo is the Event Hubs-compatible endpoint.
