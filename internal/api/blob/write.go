@@ -169,6 +169,7 @@ func readBlockList(r io.Reader) ([]blob.BlockRef, error) {
 	}
 	var list []blob.BlockRef
 	depth, from, id := 0, blob.Latest, ""
+	rooted := false
 	for {
 		token, err := d.Token()
 		if err == io.EOF { //nolint:errorlint // the very end
@@ -187,7 +188,8 @@ func readBlockList(r io.Reader) ([]blob.BlockRef, error) {
 			depth++
 			source, ok := sources[t.Name.Local]
 			switch {
-			case depth == 1 && t.Name.Local == "BlockList":
+			case depth == 1 && t.Name.Local == "BlockList" && !rooted:
+				rooted = true
 			case depth == 2 && ok:
 				from, id = source, ""
 			default:
@@ -213,6 +215,9 @@ func readBlockList(r io.Reader) ([]blob.BlockRef, error) {
 			}
 			from, id = blob.Latest, ""
 		}
+	}
+	if !rooted {
+		return nil, bad("there is no <BlockList>")
 	}
 	// What stands behind the text belongs to its checksum.
 	if _, err := io.Copy(io.Discard, limited); err != nil {

@@ -65,7 +65,7 @@ func (s *Store) Open(_ context.Context, ref blob.Ref, offset, length int64) (blo
 	if length >= 0 {
 		left = min(left, length)
 	}
-	b := &body{s: s, path: f.content(m.Content), left: left}
+	b := &body{s: s, files: f, path: f.content(m.Content), left: left}
 	if err := b.seek(&f, m, offset); err != nil {
 		b.Close()
 		return blob.Properties{}, nil, s.failed(err)
@@ -87,7 +87,8 @@ func (s *Store) pin(f *files) (*meta, error) {
 // body reads the content of one version of a blob.
 type body struct {
 	s      *Store
-	path   string
+	files  files
+	path   string // of the content
 	blocks []blob.Block // those not opened yet
 	next   int          // number of the first of them
 	file   *os.File
@@ -178,6 +179,7 @@ func (b *body) Close() error {
 	}
 	if b.s.pins.drop(b.path) {
 		b.s.discard(b.path)
+		b.s.prune(&b.files)
 	}
 	return nil
 }
