@@ -73,9 +73,7 @@ func (d *plainDevice) is(all map[string]*plainConfiguration) string {
 		return list[i].made < list[j].made
 	})
 	doc := map[string]any{}
-	for name, v := range d.manual {
-		doc[name] = v
-	}
+	maps.Copy(doc, d.manual)
 	status := map[string]string{}
 	for i, c := range list {
 		status[c.id] = "Targeted"

@@ -31,11 +31,11 @@ func readCondition(text string, kind Kind) (condition, error) {
 	if kind == Modules {
 		c.From = twinql.Modules
 	}
-	switch trimmed := strings.TrimSpace(text); {
-	case trimmed == "":
+	switch strings.TrimSpace(text) {
+	case "":
 		c.none = true
 		return c, nil
-	case trimmed == "*":
+	case "*":
 		return c, nil
 	}
 	t, err := twinql.ParseTarget(text)

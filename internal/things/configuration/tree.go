@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -112,9 +113,7 @@ func with(root map[string]any, path []string, v any) map[string]any {
 		return map[string]any{}
 	}
 	out := make(map[string]any, len(root)+1)
-	for name, v := range root {
-		out[name] = v
-	}
+	maps.Copy(out, root)
 	if len(path) > 1 {
 		below, _ := root[path[0]].(map[string]any)
 		v = with(below, path[1:], v)
@@ -144,9 +143,7 @@ func without(root map[string]any, path []string) map[string]any {
 		}
 	}
 	out := make(map[string]any, len(root))
-	for name, v := range root {
-		out[name] = v
-	}
+	maps.Copy(out, root)
 	if len(below) > 0 {
 		out[path[0]] = below
 	} else {
