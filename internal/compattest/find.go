@@ -55,7 +55,7 @@ func (f *Tests) add(fsys fs.FS, name string, src []byte) error {
 	}
 	for _, d := range file.Decls {
 		fn, ok := d.(*ast.FuncDecl)
-		if !ok || fn.Recv != nil || !(strings.HasPrefix(fn.Name.Name, "Test") || strings.HasPrefix(fn.Name.Name, "Fuzz")) {
+		if !ok || fn.Recv != nil || !isTest(fn.Name.Name) {
 			continue
 		}
 		f.files[fn.Name.Name] = append(f.files[fn.Name.Name], name)
@@ -82,6 +82,10 @@ func (f *Tests) add(fsys fs.FS, name string, src []byte) error {
 		}
 	}
 	return nil
+}
+
+func isTest(name string) bool {
+	return strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz")
 }
 
 // rowKey is a row of a script: a member whose value is an async function.

@@ -30,7 +30,7 @@ type secured struct {
 
 func secure(l net.Listener, config *tls.Config, failed func(netip.AddrPort, error)) *secured {
 	s := &secured{Listener: l, config: config, failed: failed, ready: make(chan net.Conn), broken: make(chan error, 1)}
-	s.life, s.end = context.WithCancel(context.Background())
+	s.life, s.end = context.WithCancel(context.Background()) //nolint:forbidigo // Close ends it; net.Listener knows no context
 	s.wait.Go(s.accept)
 	return s
 }
@@ -105,7 +105,7 @@ func (s *secured) shake(nc net.Conn) {
 	select {
 	case s.ready <- ready:
 	case <-s.life.Done():
-		c.Close()
+		_ = c.Close()
 	}
 }
 

@@ -3,6 +3,7 @@ package httpd
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -42,8 +43,10 @@ func TestSpelling(t *testing.T) {
 	in := &reader{t: t, nc: nc}
 	big := strings.Repeat("iothub-app-mine: no\r\n\r\n", 4000)
 	for _, c := range []struct{ request, want string }{
-		{"GET /a HTTP/1.1\r\nHost: h\r\niothub-app-machineID: 1\r\nIoTHub-App-a-B: 2\r\nIOTHUB-APP-lower: x: y\r\n\r\n",
-			"iothub-app-a-B=2 HTTP/1.1\niothub-app-lower=x: y HTTP/1.1\niothub-app-machineID=1 HTTP/1.1\n"},
+		{
+			"GET /a HTTP/1.1\r\nHost: h\r\niothub-app-machineID: 1\r\nIoTHub-App-a-B: 2\r\nIOTHUB-APP-lower: x: y\r\n\r\n",
+			"iothub-app-a-B=2 HTTP/1.1\niothub-app-lower=x: y HTTP/1.1\niothub-app-machineID=1 HTTP/1.1\n",
+		},
 		{"POST /b HTTP/1.1\r\nHost: h\r\niothub-app-Mine: 1\r\nContent-Length: 5\r\n\r\nhello", "iothub-app-Mine=1 HTTP/1.1\n"},
 		{"POST /c HTTP/1.1\r\nHost: h\r\niothub-app-Mine: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "iothub-app-Mine=1 HTTP/1.1\n"},
 		// The same name twice is one header for net/http.
@@ -112,7 +115,11 @@ func TestHandshakeFailures(t *testing.T) {
 		if !remote.Addr().IsLoopback() {
 			t.Errorf("remote %s", remote)
 		}
-		failures <- err.(*front.HandshakeError)
+		var why *front.HandshakeError
+		if !errors.As(err, &why) {
+			t.Errorf("told %v", err)
+		}
+		failures <- why
 	}})
 	dial := func() net.Conn {
 		nc, err := net.Dial("tcp", d.addr)
@@ -177,7 +184,7 @@ func BenchmarkSpelled(b *testing.B) {
 		h := http.Header{"Iothub-App-Machineid": {"1"}, "Content-Type": {"application/json"}, "Authorization": {"x"}}
 		spell(c, h)
 		c.next(true)
-		if h["iothub-app-machineID"] == nil {
+		if spelling := "iothub-app-machineID"; h[spelling] == nil {
 			b.Fatal(h)
 		}
 	}

@@ -93,7 +93,7 @@ func (t *topic) matches(id iot.ID, s string) bool {
 		}
 		var what string
 		what, p, _ = strings.Cut(rest, "}")
-		n := 0
+		var n int
 		switch what {
 		case "device":
 			n = len(id.Device)
