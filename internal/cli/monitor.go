@@ -77,7 +77,7 @@ func (w *watch) run() error {
 		var refused *apiError
 		switch {
 		case w.s.ctx.Err() != nil || errors.Is(err, errEnough):
-			return nil
+			return nil //nolint:nilerr // the user has seen enough
 		case !worked, errors.As(err, &refused) && refused.Status < http.StatusInternalServerError, errors.Is(err, errOutput):
 			return err
 		case connected:

@@ -15,13 +15,25 @@ func TestMatches(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"", "", true}, {"", "a", false},
-		{"pump-1", "pump-1", true}, {"pump-1", "pump-12", false}, {"pump-1", "pump-", false},
-		{"*", "", true}, {"*", "anything", true},
-		{"pump-*", "pump-", true}, {"pump-*", "pump-7", true}, {"pump-*", "a-pump-7", false},
-		{"*-7", "pump-7", true}, {"*-7", "pump-77", false},
-		{"a*b*c", "abc", true}, {"a*b*c", "a12b34c", true}, {"a*b*c", "acb", false},
-		{"a*a", "a", false}, {"a*a", "aa", true}, {"*a*a*", "xaxa", true}, {"**", "x", true},
+		{"", "", true},
+		{"", "a", false},
+		{"pump-1", "pump-1", true},
+		{"pump-1", "pump-12", false},
+		{"pump-1", "pump-", false},
+		{"*", "", true},
+		{"*", "anything", true},
+		{"pump-*", "pump-", true},
+		{"pump-*", "pump-7", true},
+		{"pump-*", "a-pump-7", false},
+		{"*-7", "pump-7", true},
+		{"*-7", "pump-77", false},
+		{"a*b*c", "abc", true},
+		{"a*b*c", "a12b34c", true},
+		{"a*b*c", "acb", false},
+		{"a*a", "a", false},
+		{"a*a", "aa", true},
+		{"*a*a*", "xaxa", true},
+		{"**", "x", true},
 	} {
 		if got := matches(tt.pattern, []byte(tt.text)); got != tt.want {
 			t.Errorf("matches(%q, %q) = %t", tt.pattern, tt.text, got)
