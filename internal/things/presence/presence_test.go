@@ -204,8 +204,10 @@ func TestChangesAreStoredInOrder(t *testing.T) {
 			t.Fatalf("stored %+v in %d calls", list, calls)
 		}
 		for i, want := range []Change{
-			{ID: id, Generation: 1, Connected: true, Since: begin}, {ID: id, Generation: 1, Since: begin},
-			{ID: id, Generation: 2, Connected: true, Since: begin}, {ID: id, Generation: 2, Since: begin.Add(time.Second)},
+			{ID: id, Generation: 1, Connected: true, Since: begin},
+			{ID: id, Generation: 1, Since: begin},
+			{ID: id, Generation: 2, Connected: true, Since: begin},
+			{ID: id, Generation: 2, Since: begin.Add(time.Second)},
 			{ID: id, Generation: 2, Connected: true, Since: begin.Add(2 * time.Second)},
 		} {
 			got := list[i]

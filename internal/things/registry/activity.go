@@ -90,15 +90,17 @@ func sortSeen(list []Seen) *seenList {
 		}
 		return cmp.Compare(a, b)
 	})
-	for from, to := 0, 0; from < len(list); from = to {
-		e := s.at(from)
-		for to = from + 1; to < len(list) && s.at(to).ID == e.ID && s.at(to).Generation == e.Generation; to++ {
+	for from := 0; from < len(list); {
+		e, to := s.at(from), from+1
+		for to < len(list) && s.at(to).ID == e.ID && s.at(to).Generation == e.Generation {
+			to++
 		}
 		if e.ID.IsModule() {
 			s.modules = append(s.modules, seenRun{from: from, to: to})
 		} else {
 			s.devices = append(s.devices, seenRun{from: from, to: to})
 		}
+		from = to
 	}
 	return s
 }

@@ -186,7 +186,8 @@ func (c *connections) hear() {
 func (c *connections) compare(id iot.ID) {
 	c.t.Helper()
 	var a registry.Activity
-	generation, err := uint64(0), error(nil)
+	var generation uint64
+	var err error
 	if id.IsModule() {
 		var m registry.Module
 		m, err = c.reg.Module(c.t.Context(), id)
