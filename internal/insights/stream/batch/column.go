@@ -279,3 +279,14 @@ func (c *Column) NullsOf(from *Column) {
 		c.nulls[i] |= w
 	}
 }
+
+// Gather makes b the given rows of from, which has as many columns.
+func (b *Batch) Gather(from *Batch, rows []int32) {
+	for i, c := range b.Cols {
+		c.Gather(from.Cols[i], rows)
+	}
+	b.Time = b.Time[:0]
+	for _, r := range rows {
+		b.Time = append(b.Time, from.Time[r])
+	}
+}

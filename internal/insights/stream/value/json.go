@@ -116,7 +116,7 @@ func (r *jsonReader) record(depth int) (Value, error) {
 		if err != nil {
 			return Value{}, err
 		}
-		t.set(name, v)
+		t.Put(name, v)
 		if r.skip(); r.pos == len(r.s) {
 			return Value{}, ErrJSON
 		}
@@ -130,17 +130,6 @@ func (r *jsonReader) record(depth int) (Value, error) {
 			return Value{}, ErrJSON
 		}
 	}
-}
-
-// set gives a member its value, in the place of an earlier one of that name.
-func (t *Tree) set(name string, v Value) {
-	for i, n := range t.Names {
-		if n == name {
-			t.Values[i] = v
-			return
-		}
-	}
-	t.Names, t.Values = append(t.Names, name), append(t.Values, v)
 }
 
 func (r *jsonReader) array(depth int) (Value, error) {

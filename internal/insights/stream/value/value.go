@@ -5,6 +5,7 @@ package value
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -47,6 +48,21 @@ type Tree struct {
 	Names  []string
 	Values []Value
 }
+
+// Put gives a member its value, in the place of an earlier one of that name. It
+// is for whoever makes the tree.
+func (t *Tree) Put(name string, v Value) {
+	for i, n := range t.Names {
+		if n == name {
+			t.Values[i] = v
+			return
+		}
+	}
+	t.Names, t.Values = append(t.Names, name), append(t.Values, v)
+}
+
+// Has reports whether there is a member of that name.
+func (t *Tree) Has(name string) bool { return slices.Contains(t.Names, name) }
 
 // Int makes a bigint.
 func Int(i int64) Value { return Value{kind: Bigint, n: uint64(i)} }
