@@ -94,6 +94,7 @@ func TestDigitalTwin(t *testing.T) {
 }
 
 func TestDigitalTwinCommands(t *testing.T) {
+	t.Parallel() // it waits for seconds
 	each(t, func(t *testing.T, s *site) {
 		s.send("PUT", "/devices/d", `{}`).ok(200, nil)
 		device := iot.ID{Device: "d"}
