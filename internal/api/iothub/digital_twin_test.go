@@ -96,6 +96,7 @@ func TestDigitalTwin(t *testing.T) {
 func TestDigitalTwinCommands(t *testing.T) {
 	t.Parallel() // it waits for seconds
 	each(t, func(t *testing.T, s *site) {
+		t.Parallel()
 		s.send("PUT", "/devices/d", `{}`).ok(200, nil)
 		device := iot.ID{Device: "d"}
 		s.send("POST", "/digitaltwins/d/commands/reboot?"+version+"&connectTimeoutInSeconds=1", "5").structured("offline", 404, 404103, "to connect", "00:00:01")

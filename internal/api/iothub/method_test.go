@@ -38,6 +38,7 @@ func (a answer) structured(what string, status, code int, text, timeout string) 
 func TestInvokeMethod(t *testing.T) {
 	t.Parallel() // it waits for seconds
 	each(t, func(t *testing.T, s *site) {
+		t.Parallel()
 		s.send("PUT", "/devices/d", `{}`).ok(200, nil)
 		s.send("PUT", "/devices/d/modules/m", `{}`).ok(201, nil)
 		s.send("PUT", "/devices/off", `{"status":"disabled"}`).ok(200, nil)
