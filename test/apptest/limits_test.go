@@ -12,8 +12,8 @@ import (
 	"dunlin/test/harness"
 )
 
-// connect connects a device over MQTT without TLS.
-func connect(t *testing.T, s *harness.Server, id, key string) *device.Conn {
+// dial connects a device over MQTT without TLS.
+func dial(t *testing.T, s *harness.Server, id, key string) *device.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -36,7 +36,7 @@ func TestDeviceLimit(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Plain: true, Args: []string{"--hub-device-messages", "50"}})
 	key := s.Device("eager")
-	c := connect(t, s, "eager", key)
+	c := dial(t, s, "eager", key)
 	start := time.Now()
 	for i := range uint16(150) {
 		if err := c.Publish(device.EventsTopic("eager"), []byte("x"), i+1); err != nil {
@@ -69,7 +69,7 @@ func TestDeviceLimit(t *testing.T) {
 		t.Errorf("251 messages at 50 a second took %v", d)
 	}
 	// Others never noticed.
-	other := connect(t, s, "calm", s.Device("calm"))
+	other := dial(t, s, "calm", s.Device("calm"))
 	if err := other.Publish(device.EventsTopic("calm"), []byte("x"), 1); err != nil {
 		t.Error(err)
 	}
@@ -94,7 +94,7 @@ func TestHubThrottle(t *testing.T) {
 	conns := map[string]*device.Conn{}
 	for i := range fleet {
 		id := "d" + string(rune('a'+i))
-		conns[id] = connect(t, s, id, s.Device(id))
+		conns[id] = dial(t, s, id, s.Device(id))
 	}
 	for id, c := range conns {
 		if err := c.Send(burst(id, 300)...); err != nil {
@@ -129,7 +129,7 @@ func TestQuotaOfTheDay(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Plain: true, Args: []string{"--hub-tier", "F1"}})
 	key := s.Device("d")
-	c := connect(t, s, "d", key)
+	c := dial(t, s, "d", key)
 	body := bytes.Repeat([]byte("x"), 255<<10) // 510 messages of 512 bytes
 	for i := range uint16(15) {
 		if err := c.Publish(device.EventsTopic("d"), body, i+1); err != nil {
@@ -159,7 +159,7 @@ func TestQuotaOfTheDay(t *testing.T) {
 	if n, _ := used(); n != 15*510 {
 		t.Errorf("%d messages after a restart", n)
 	}
-	c = connect(t, s, "d", key)
+	c = dial(t, s, "d", key)
 	if err := c.Publish(device.EventsTopic("d"), body, 1); err != nil {
 		t.Fatal(err) // the last that begins below the limit
 	}
@@ -187,7 +187,7 @@ func TestQuotaOfTheDay(t *testing.T) {
 func TestTwinThrottleOverMQTT(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Plain: true, Args: []string{"--hub-tier", "S1"}})
-	c := connect(t, s, "d", s.Device("d"))
+	c := dial(t, s, "d", s.Device("d"))
 	if err := c.Send(device.Filter(1, "$iothub/twin/res/#", 0)); err != nil {
 		t.Fatal(err)
 	}
