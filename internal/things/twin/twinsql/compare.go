@@ -404,6 +404,9 @@ func (c *Compiler) in(f field, list []twinql.Value, want bool) frag {
 		}
 		return exactlyIf(e.Test(f.value).IsTrue())
 	}
+	if f.kind == enrolled {
+		return c.inEnrolled(f, list, want)
+	}
 	var texts, numbers []any
 	var parts []frag
 	kinds := map[twinql.Kind]frag{}

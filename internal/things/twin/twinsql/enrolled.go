@@ -60,6 +60,23 @@ func (c *Compiler) compareEnrolled(f field, op twinql.Op, v twinql.Value) frag {
 	return c.enrolledAs(f, codes, true)
 }
 
+// inEnrolled says when a status is among a list, or with want false when it is
+// none of its texts and there are some.
+func (c *Compiler) inEnrolled(f field, list []twinql.Value, want bool) frag {
+	var codes []string
+	for code, word := range f.words {
+		texts, among := false, false
+		for _, v := range list {
+			texts = texts || v.Kind == twinql.Text
+			among = among || v == twinql.TextValue(word)
+		}
+		if texts && among == want {
+			codes = append(codes, strconv.Itoa(code))
+		}
+	}
+	return c.enrolledAs(f, codes, true)
+}
+
 // isEnrolled says when there is a status, which is a text, or none.
 func (c *Compiler) isEnrolled(f field, some, none bool) frag {
 	all := make([]string, len(f.words))
