@@ -367,7 +367,7 @@ func (c *fileNotificationsCmd) Run(s *session) error {
 		m, err := cl.receive(s, path, nil)
 		switch {
 		case err != nil && s.ctx.Err() != nil:
-			return nil //nolint:nilerr // the person has seen enough
+			return nil // the person has seen enough
 		case err != nil:
 			return err
 		case m != nil:

@@ -115,8 +115,8 @@ func (a answer) refused(what string, status int, code string, words ...string) {
 	if a.status != status || m == nil || m[1] != code || a.header.Get("x-ms-error-code") != code || a.header.Get("Content-Type") != "application/xml" || a.header.Get("x-ms-request-id") == "" {
 		a.t.Errorf("%s: got %d %v %s, want %d %s", what, a.status, a.header, a.body, status, code)
 	}
-	var any struct{}
-	if err := xml.Unmarshal([]byte(a.body), &any); err != nil {
+	var document struct{}
+	if err := xml.Unmarshal([]byte(a.body), &document); err != nil {
 		a.t.Errorf("%s: %v in %s", what, err, a.body)
 	}
 	for _, w := range words {
@@ -209,8 +209,14 @@ func TestSignatures(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ method, comp, permissions string }{
-		{"PUT", "", "radl"}, {"PUT", "&comp=block&blockid=AA==", "radl"}, {"PUT", "&comp=blocklist", "radl"}, {"PUT", "&comp=metadata", "racdl"}, {"PUT", "&comp=properties", "racdl"},
-		{"GET", "", "acwdl"}, {"GET", "&comp=blocklist", "acwdl"}, {"DELETE", "", "racwl"},
+		{"PUT", "", "radl"},
+		{"PUT", "&comp=block&blockid=AA==", "radl"},
+		{"PUT", "&comp=blocklist", "radl"},
+		{"PUT", "&comp=metadata", "racdl"},
+		{"PUT", "&comp=properties", "racdl"},
+		{"GET", "", "acwdl"},
+		{"GET", "&comp=blocklist", "acwdl"},
+		{"DELETE", "", "racwl"},
 	} {
 		s.send(tt.method, "/box/d1/a", s.sas("d1/a", tt.permissions)+tt.comp, nil).refused(tt.method+tt.comp, http.StatusForbidden, "AuthorizationPermissionMismatch", tt.permissions)
 	}

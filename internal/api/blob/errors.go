@@ -103,7 +103,7 @@ func element(b *strings.Builder, name, text string) {
 
 func (c *call) translate(err error) *refusal {
 	var known *refusal
-	var refused *grant.Refused
+	var refused *grant.RefusedError
 	switch {
 	case errors.As(err, &known):
 		return known

@@ -122,7 +122,7 @@ func (r *checkedReader) Read(p []byte) (int, error) {
 	if r.crc != nil {
 		r.crc.Write(p[:n])
 	}
-	if err == io.EOF { //nolint:errorlint // the very end
+	if err == io.EOF { // the very end
 		if bad := r.check(); bad != nil {
 			return n, bad
 		}
@@ -204,7 +204,7 @@ func (c *call) forWrite() (blob.Condition, error) {
 	p, err := c.deps.Store.Head(c.r.Context(), c.ref)
 	switch {
 	case notThere(err):
-		k.Condition.IfNoneMatch = "*"
+		k.IfNoneMatch = "*"
 		return k.Condition, nil
 	case err != nil:
 		return k.Condition, err
@@ -212,6 +212,6 @@ func (c *call) forWrite() (blob.Condition, error) {
 	if failed, unchanged := k.fails(&p); failed || unchanged {
 		return k.Condition, blob.ErrCondition
 	}
-	k.Condition.IfMatch = p.ETag
+	k.IfMatch = p.ETag
 	return k.Condition, nil
 }

@@ -178,7 +178,7 @@ func (c *call) send(content io.Reader) error {
 		if n > 0 {
 			_ = rc.SetWriteDeadline(time.Now().Add(stall)) // tests have no deadlines
 			if _, err := c.w.Write((*b)[:n]); err != nil {
-				return nil //nolint:nilerr // the reader has gone
+				return nil // the reader has gone
 			}
 		}
 		if errors.Is(err, io.EOF) {

@@ -109,14 +109,14 @@ func (r *Room) URI(container, name string) string {
 	return u
 }
 
-// Refused says why a signature does not open what was asked for. Code is one
+// RefusedError says why a signature does not open what was asked for. Code is one
 // of those that the public interface documents, all with the status 403.
-type Refused struct {
+type RefusedError struct {
 	Code   string
 	Detail string
 }
 
-func (e *Refused) Error() string { return e.Code + ": " + e.Detail }
+func (e *RefusedError) Error() string { return e.Code + ": " + e.Detail }
 
 // The codes.
 const (
@@ -127,26 +127,26 @@ const (
 
 // Check finds out what the query of an address lets its bearer do with a blob;
 // an empty name is the container itself, which only a signature of the
-// container opens. Errors are *Refused. That the permission is enough is for
+// container opens. Errors are *RefusedError. That the permission is enough is for
 // the caller to see.
 func (r *Room) Check(q url.Values, ref blob.Ref, from netip.Addr, secure bool, now time.Time) (*blobsas.Claim, error) {
 	c, err := blobsas.Parse(q)
 	if err != nil {
-		return nil, &Refused{codeAuthentication, err.Error()}
+		return nil, &RefusedError{codeAuthentication, err.Error()}
 	}
 	if ref.Name == "" && c.Resource != blobsas.Container || !c.SignedBy(r.key, r.account, ref.Container, ref.Name) {
-		return nil, &Refused{codeAuthentication, "Signature did not match: it was made for another resource, with other fields or with another key"}
+		return nil, &RefusedError{codeAuthentication, "Signature did not match: it was made for another resource, with other fields or with another key"}
 	}
 	const form = time.RFC1123
 	switch {
 	case !now.Before(c.Expiry):
-		return nil, &Refused{codeAuthentication, fmt.Sprintf("Signature not valid in the specified time frame: Expiry [%s] - Current [%s]", c.Expiry.UTC().Format(form), now.UTC().Format(form))}
+		return nil, &RefusedError{codeAuthentication, fmt.Sprintf("Signature not valid in the specified time frame: Expiry [%s] - Current [%s]", c.Expiry.UTC().Format(form), now.UTC().Format(form))}
 	case now.Before(c.Start):
-		return nil, &Refused{codeAuthentication, fmt.Sprintf("Signature not valid in the specified time frame: Start [%s] - Current [%s]", c.Start.UTC().Format(form), now.UTC().Format(form))}
+		return nil, &RefusedError{codeAuthentication, fmt.Sprintf("Signature not valid in the specified time frame: Start [%s] - Current [%s]", c.Start.UTC().Format(form), now.UTC().Format(form))}
 	case c.HTTPSOnly && !secure:
-		return nil, &Refused{codeProtocol, "the signature allows HTTPS only"}
+		return nil, &RefusedError{codeProtocol, "the signature allows HTTPS only"}
 	case !c.AllowsAddress(from):
-		return nil, &Refused{codeAddress, "the signature does not allow the address " + from.String()}
+		return nil, &RefusedError{codeAddress, "the signature does not allow the address " + from.String()}
 	}
 	return &c, nil
 }

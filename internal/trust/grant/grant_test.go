@@ -67,7 +67,7 @@ func TestCheck(t *testing.T) {
 			{"not a signature", ranged, ref, false, now, codeAuthentication, "sig is not"},
 		} {
 			c, err := r.Check(tt.q, tt.ref, netip.MustParseAddr("127.0.0.1"), !tt.plain, tt.at)
-			var refused *Refused
+			var refused *RefusedError
 			switch {
 			case tt.code == "" && (err != nil || c.Permissions == 0):
 				t.Errorf("%s: %v", tt.name, err)

@@ -124,7 +124,7 @@ func put(t *testing.T, open Opener) {
 	_, err = s.Put(t.Context(), blob.Ref{Container: "none", Name: "a"}, strings.NewReader("x"), blob.WriteOptions{})
 	want(t, err, blob.ErrNoContainer, "put into no container")
 	big := make([]byte, 3<<20+17)
-	rand.NewChaCha8([32]byte{1}).Read(big)
+	rand.NewChaCha8([32]byte{1}).Read(big) //nolint:errcheck // never fails
 	for _, text := range []string{"", "x", string(big)} {
 		p := write(t, s, "a", text)
 		sum := md5.Sum([]byte(text))

@@ -114,7 +114,7 @@ func TestStagedExpires(t *testing.T) {
 		if _, _, staged, err := s.Blocks(t.Context(), ref); !errors.Is(err, blob.ErrNotFound) {
 			t.Errorf("after 100 minutes: %v, %v", staged, err)
 		}
-		if _, bytes := s.stage.total(); bytes != 0 {
+		if bytes := s.stage.total(); bytes != 0 {
 			t.Errorf("%d bytes are counted", bytes)
 		}
 		cancel()

@@ -67,8 +67,8 @@ func TestKilledWriter(t *testing.T) {
 			for n := first + 1; ; n++ {
 				text := content(n)
 				var err error
-				switch {
-				case i%2 == 0:
+				switch i % 2 {
+				case 0:
 					_, err = s.Put(ctx, ref, strings.NewReader(text), blob.WriteOptions{})
 				default:
 					var list []blob.BlockRef

@@ -141,8 +141,11 @@ func (s *Store) readBlocks(f *files, m *meta) ([]blob.Block, error) {
 		return nil, s.contentError(path, err)
 	}
 	var stored []storedBlock
-	if err := unseal(blocksMark, b, &stored); err != nil || len(stored) != m.Blocks {
-		return nil, fmt.Errorf("%w: %s: %v; remedy: upload the blob anew", blob.ErrDamaged, s.path(path), err)
+	if err := unseal(blocksMark, b, &stored); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w; remedy: upload the blob anew", blob.ErrDamaged, s.path(path), err)
+	}
+	if len(stored) != m.Blocks {
+		return nil, fmt.Errorf("%w: %s names %d blocks of %d; remedy: upload the blob anew", blob.ErrDamaged, s.path(path), len(stored), m.Blocks)
 	}
 	list := make([]blob.Block, len(stored))
 	for i := range stored {

@@ -67,7 +67,7 @@ func (s *Store) Open(_ context.Context, ref blob.Ref, offset, length int64) (blo
 	}
 	b := &body{s: s, files: f, path: f.content(m.Content), left: left}
 	if err := b.seek(&f, m, offset); err != nil {
-		b.Close()
+		b.Close() //nolint:errcheck // it has nothing to say
 		return blob.Properties{}, nil, s.failed(err)
 	}
 	return m.properties(), b, nil
@@ -88,7 +88,7 @@ func (s *Store) pin(f *files) (*meta, error) {
 type body struct {
 	s      *Store
 	files  files
-	path   string // of the content
+	path   string       // of the content
 	blocks []blob.Block // those not opened yet
 	next   int          // number of the first of them
 	file   *os.File

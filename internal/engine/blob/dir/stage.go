@@ -29,11 +29,11 @@ type stage struct {
 	last   time.Time // when the last one came
 }
 
-// total gives the number of blobs that have blocks waiting, and their bytes.
-func (g *stages) total() (blobs int, bytes int64) {
+// total gives the bytes that wait.
+func (g *stages) total() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.of), g.bytes
+	return g.bytes
 }
 
 // blocks gives the blocks of a blob. The caller holds the blob, so that they

@@ -98,10 +98,10 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 	}
 	s.buffers.New = func() any { b := make([]byte, copyBuffer); return &b }
 	if err := s.prepare(); err != nil {
-		root.Close()
+		root.Close() //nolint:errcheck // the error before counts
 		return nil, fmt.Errorf("blobs: %s: %w", cfg.Path, err)
 	}
-	s.metrics = newMetrics(cfg.Registerer, func() float64 { _, bytes := s.stage.total(); return float64(bytes) })
+	s.metrics = newMetrics(cfg.Registerer, func() float64 { return float64(s.stage.total()) })
 	return s, nil
 }
 
@@ -354,7 +354,7 @@ func (s *Store) copy(ctx context.Context, w io.Writer, r io.Reader, limit int64,
 			next = size + spaceCheck
 		}
 		switch {
-		case errors.Is(rerr, io.EOF) && rerr == io.EOF: //nolint:errorlint // only the very end is the end
+		case rerr == io.EOF: // not what wraps it: only the very end is the end
 			return size, nil
 		case rerr != nil:
 			return size, rerr

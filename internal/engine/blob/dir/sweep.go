@@ -102,11 +102,11 @@ func (s *Store) sweepDir(ctx context.Context, at blob.Ref, path string) (int, er
 func (s *Store) sweepContent(at blob.Ref, piece, id string) (int, error) {
 	name, err := unescape(piece)
 	if err != nil {
-		return 0, nil //nolint:nilerr // not ours
+		return 0, nil // it is not ours
 	}
 	f, err := s.files(blob.Ref{Container: at.Container, Name: at.Name + name})
 	if err != nil {
-		return 0, nil //nolint:nilerr // not ours
+		return 0, nil // it is not ours
 	}
 	defer s.blobs.lock(f.ref)()
 	m, err := s.read(&f)
