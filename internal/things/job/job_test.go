@@ -101,11 +101,11 @@ func TestRefusedSpecs(t *testing.T) {
 		{call(`{"methodName":"a b"}`), iot.ArgumentInvalid, "bad method"},
 		{call(`{"methodName":"a","responseTimeoutInSeconds":0}`), iot.ArgumentInvalid, "responseTimeoutInSeconds"},
 		{call(`{"methodName":"a","responseTimeoutInSeconds":"x"}`), iot.ArgumentInvalid, "cloudToDeviceMethod"},
-		{change(func(s *job.Spec) { s.Start = text("tomorrow") }), iot.ArgumentInvalid, "startTime 'tomorrow'"},
-		{change(func(s *job.Spec) { s.Start = text("2026-02-30T00:00:00Z") }), iot.ArgumentInvalid, "startTime"},
-		{change(func(s *job.Spec) { s.Start = text("9999-01-01T00:00:00Z") }), iot.ArgumentInvalid, "too far"},
-		{change(func(s *job.Spec) { s.MaxSeconds = number(0) }), iot.ArgumentInvalid, "from 1 to 2592000"},
-		{change(func(s *job.Spec) { s.MaxSeconds = number(1 << 62) }), iot.ArgumentInvalid, "from 1 to 2592000"},
+		{change(func(s *job.Spec) { s.Start = new("tomorrow") }), iot.ArgumentInvalid, "startTime 'tomorrow'"},
+		{change(func(s *job.Spec) { s.Start = new("2026-02-30T00:00:00Z") }), iot.ArgumentInvalid, "startTime"},
+		{change(func(s *job.Spec) { s.Start = new("9999-01-01T00:00:00Z") }), iot.ArgumentInvalid, "too far"},
+		{change(func(s *job.Spec) { s.MaxSeconds = new(int64(0)) }), iot.ArgumentInvalid, "from 1 to 2592000"},
+		{change(func(s *job.Spec) { s.MaxSeconds = new(int64(1 << 62)) }), iot.ArgumentInvalid, "from 1 to 2592000"},
 	} {
 		_, err := s.Schedule(t.Context(), c.spec)
 		if iot.CodeOf(err) != c.code || !strings.Contains(fmt.Sprint(err), c.text) {
@@ -130,7 +130,7 @@ func TestStarts(t *testing.T) {
 	s := open(t, statetest.SQLite(t), newFleet(3), nil).run()
 	spec := update("later", "*")
 	start := time.Now().Add(300 * time.Millisecond).UTC()
-	spec.Start = text(start.Format(time.RFC3339Nano))
+	spec.Start = new(start.Format(time.RFC3339Nano))
 	if j := s.schedule(spec); j.Status != job.Queued {
 		t.Errorf("just stored: %s", j.Status)
 	}
@@ -140,7 +140,7 @@ func TestStarts(t *testing.T) {
 	}
 	for i, form := range []string{"", "0001-01-01T00:00:00", "2020-01-01T00:00:00", "2020-01-01T00:00:00.0000000+01:00", "2020-01-01"} {
 		spec := update(fmt.Sprint("form", i), "deviceId = 'd000000'")
-		spec.Start = text(form)
+		spec.Start = new(form)
 		s.schedule(spec)
 		s.ended(spec.ID, job.Completed)
 	}
@@ -301,7 +301,7 @@ func TestExpiry(t *testing.T) {
 			}
 		}).run()
 		spec := method("m", "*")
-		spec.MaxSeconds = number(1)
+		spec.MaxSeconds = new(int64(1))
 		s.schedule(spec)
 		j := s.ended("m", job.Completed)
 		if took := j.Ended.Sub(j.Begun); took < time.Second || took > 5*time.Second || j.Succeeded != 1 || j.FailedCount != 19 || !strings.Contains(j.Message, "after 1 seconds") {
@@ -349,7 +349,7 @@ func TestCancel(t *testing.T) {
 
 		// Those that wait: for their time, and for devices.
 		spec := update("later", "*")
-		spec.Start = text(time.Now().Add(time.Hour).Format(time.RFC3339))
+		spec.Start = new(time.Now().Add(time.Hour).Format(time.RFC3339))
 		s.schedule(spec)
 		s.schedule(method("offline", "*"))
 		s.await("offline", func(j job.Job) bool { return j.Total == 3000 })
@@ -375,7 +375,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("two at a time: %v", err)
 	}
 	soon := update("three", "*")
-	soon.Start = text(time.Now().Add(50 * time.Millisecond).UTC().Format(time.RFC3339Nano))
+	soon.Start = new(time.Now().Add(50 * time.Millisecond).UTC().Format(time.RFC3339Nano))
 	s.schedule(soon)
 	soon.ID = "four"
 	s.schedule(soon)

@@ -289,7 +289,7 @@ type device struct {
 func (s *site) query(text string, size int) (all []device) {
 	s.t.Helper()
 	token := ""
-	for pages := 0; pages < 10_000; pages++ {
+	for range 10_000 {
 		p, err := s.Query(s.t.Context(), text, token, size)
 		if err != nil {
 			s.t.Fatal(text, err)
@@ -306,10 +306,6 @@ func (s *site) query(text string, size int) (all []device) {
 	s.t.Fatal("no end")
 	return nil
 }
-
-func text(s string) *string { return &s }
-
-func number(n int64) *int64 { return &n }
 
 func update(id, condition string) job.Spec {
 	return job.Spec{ID: id, Type: "scheduleUpdateTwin", Condition: &condition, UpdateTwin: json.RawMessage(`{"etag":"*","tags":{"a":1}}`)}
