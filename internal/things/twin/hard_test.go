@@ -334,3 +334,17 @@ func TestModel(t *testing.T) {
 		}
 	})
 }
+
+// What was put before is seen, though nobody waited for it: an application that
+// reads the twin of a device that has just connected finds its model.
+func TestGetSeesWhatWasPutBefore(t *testing.T) {
+	s := open(t, statetest.SQLite(t), twin.StrictLimits())
+	k := key("d")
+	for i := range 300 {
+		model := fmt.Sprintf("dtmi:com:example:Fan;%d", i+1)
+		s.SetModel(k, model)
+		if got := s.get(k).Model(); got != model {
+			t.Fatalf("read %d: the model is %q, it was set to %q before", i, got, model)
+		}
+	}
+}

@@ -136,7 +136,7 @@ func (r *Room) Limits() Limits { return r.limits }
 func (r *Room) Get(ctx context.Context, k Key) (Doc, error) {
 	if r.alone {
 		r.mu.Lock()
-		if e := r.entries[k.ID]; e != nil && !e.busy && e.known && e.rec != nil && e.rec.generation == k.Generation {
+		if e := r.entries[k.ID]; e != nil && !e.busy && len(e.ops) == 0 && e.known && e.rec != nil && e.rec.generation == k.Generation {
 			d := Doc{key: k, rec: *e.rec, lim: &r.limits}
 			r.cache.used(e)
 			r.mu.Unlock()
