@@ -84,7 +84,7 @@ func Default() Config {
 // setField reads the text of a flag into a field.
 func setField(field reflect.Value, text string) error {
 	node := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
-	if d, long := field.Addr().Interface().(*time.Duration); long {
+	if d, long := reflect.TypeAssert[*time.Duration](field.Addr()); long {
 		var err error
 		*d, err = time.ParseDuration(text)
 		return err

@@ -190,7 +190,7 @@ func flagText(field reflect.Value, value *yaml.Node) (string, error) {
 	if field.Kind() == reflect.Slice { // a list may be written a,b
 		return value.Value, nil
 	}
-	if _, long := field.Interface().(time.Duration); long && value.Value == "0" {
+	if _, long := reflect.TypeAssert[time.Duration](field); long && value.Value == "0" {
 		return value.Value, nil // YAML reads a number, which is no duration but for this one
 	}
 	if err := value.Decode(field.Addr().Interface()); err != nil {

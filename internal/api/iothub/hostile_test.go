@@ -29,7 +29,7 @@ func bombs(holder string) []bomb {
 		{"half", `{"a":`},
 		{"comma at the end", `{"a":1,}`},
 		{"two values", `{} {}`},
-		{"byte order mark", "\ufeff{}"},
+		{"byte order mark, twice", "\ufeff\ufeff{}"},
 		{"single quotes", `{'a':1}`},
 		{"deep arrays, open", strings.Repeat("[", 100_000)},
 		{"deep objects, open", strings.Repeat(`{"a":`, 40_000)},

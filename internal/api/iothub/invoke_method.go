@@ -11,6 +11,10 @@ import (
 	"dunlin/internal/things/command"
 )
 
+// maxMethodBody is the largest body of a call: what the payload may have is for
+// the hub to say.
+const maxMethodBody = 2 * maxBody
+
 // invokeMethod answers POST /twins/{device}[/modules/{module}]/methods.
 func invokeMethod(c *call) error {
 	var body struct {
@@ -19,7 +23,7 @@ func invokeMethod(c *call) error {
 		ResponseTimeout *int32          `json:"responseTimeoutInSeconds"`
 		ConnectTimeout  *int32          `json:"connectTimeoutInSeconds"`
 	}
-	if err := c.decode(maxBody, &body); err != nil {
+	if err := c.decode(maxMethodBody, &body); err != nil {
 		return err
 	}
 	in := command.Call{Method: body.MethodName, Payload: body.Payload}

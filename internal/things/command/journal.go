@@ -235,7 +235,7 @@ func (r *Room) attempt(ctx context.Context, w *work, batch []*change) error {
 			return err
 		}
 		if n >= w.limits.Depth {
-			c.err = iot.Errorf(iot.QueueDepthExceeded, "%d cloud-to-device messages wait for %s, which is the limit for one queue: let it receive them, or purge them", n, c.message.id)
+			c.err = iot.Errorf(iot.QueueDepthExceeded, "%d cloud-to-device messages wait for %s, which is the limit for one queue (hub.limits.queue-depth): let it receive them, or purge them", n, c.message.id)
 			continue
 		}
 		if err := counter(); err != nil {

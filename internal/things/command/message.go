@@ -48,7 +48,7 @@ func (m *message) sum() int64 {
 // newMessage checks a message and makes the row that keeps it.
 func newMessage(id iot.ID, generation uint64, in *iot.Message, l *Limits, now time.Time) (*message, error) {
 	if n := in.Size(); n > l.MessageBytes {
-		return nil, iot.Errorf(iot.MessageTooLarge, "the message has %d bytes with its properties, the limit for cloud-to-device messages is %d", n, l.MessageBytes)
+		return nil, iot.Errorf(iot.MessageTooLarge, "the message has %d bytes with its properties, the limit for cloud-to-device messages is %d (hub.limits.c2d-message)", n, l.MessageBytes)
 	}
 	m := &message{id: id, generation: generation, enqueued: now.UnixNano(), expires: now.Add(l.TTL).UnixNano()}
 	// The message as the device gets it: with its destination first, which is

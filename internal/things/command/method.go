@@ -81,7 +81,7 @@ func (c *calls) begin(id iot.ID, l *Limits) (*pending, error) {
 	}
 	here := c.byID[id]
 	if len(here) >= l.CallsPerDevice {
-		return nil, iot.Errorf(iot.MethodsInFlightExceeded, "%d direct methods of %s are under way, which is the limit for one device: wait for answers", l.CallsPerDevice, id)
+		return nil, iot.Errorf(iot.MethodsInFlightExceeded, "%d direct methods of %s are under way, which is the limit for one device (hub.limits.calls): wait for answers", l.CallsPerDevice, id)
 	}
 	c.next++
 	p := &pending{
@@ -226,7 +226,7 @@ func (r *Room) awaitAnswer(ctx context.Context, p *pending, limit time.Duration)
 
 func (r *Room) result(a answer) (Result, error) {
 	if a.tooLarge > 0 {
-		return Result{}, iot.Errorf(iot.BadDeviceResponse, "The device answered with %d bytes, the limit is %d.", a.tooLarge, r.limits.MethodPayload)
+		return Result{}, iot.Errorf(iot.BadDeviceResponse, "The device answered with %d bytes, the limit is %d (hub.limits.method).", a.tooLarge, r.limits.MethodPayload)
 	}
 	payload := bytes.TrimSpace(a.payload)
 	if len(payload) == 0 {
@@ -256,7 +256,7 @@ func (r *Room) checkCall(c *Call) error {
 	case !validMethodName(c.Method):
 		return iot.Errorf(iot.ArgumentInvalid, "methodName '%s' is not valid: it is of printable ASCII characters without blanks, / ? # and +", strings.ToValidUTF8(c.Method, "?"))
 	case len(c.Payload) > l.MethodPayload:
-		return iot.Errorf(iot.MessageTooLarge, "the payload has %d bytes, the limit is %d", len(c.Payload), l.MethodPayload)
+		return iot.Errorf(iot.MessageTooLarge, "the payload has %d bytes, the limit is %d (hub.limits.method)", len(c.Payload), l.MethodPayload)
 	case c.Response < l.ResponseMin || c.Response > l.ResponseMax:
 		return errSeconds("responseTimeoutInSeconds", c.Response, l.ResponseMin, l.ResponseMax)
 	case c.Connect < 0 || c.Connect > l.ConnectMax:

@@ -22,7 +22,7 @@ type body struct {
 func readBody(lim *Limits, id iot.ID, text string) (body, error) {
 	var b body
 	if int64(len(text)) > lim.MaxBody() {
-		return b, iot.Errorf(iot.MessageTooLarge, "the body has %d bytes, at most %d are read (%s limits)", len(text), lim.MaxBody(), lim.Profile)
+		return b, iot.Errorf(iot.MessageTooLarge, "the body has %d bytes, at most %d are read (%s)", len(text), lim.MaxBody(), lim.source("twin-..."))
 	}
 	s := scanner{s: text, lim: lim, syntax: iot.DeserializationError}
 	s.skip()
@@ -118,7 +118,7 @@ func (s *scanner) same(want string) error {
 // JSON are bad arguments there.
 func readReport(lim *Limits, text string) (node, error) {
 	if len(text) > maxText(lim.Reported) {
-		return node{}, iot.Errorf(iot.ArgumentInvalid, "the patch has %d bytes, at most %d are read (%s limits)", len(text), maxText(lim.Reported), lim.Profile)
+		return node{}, iot.Errorf(iot.ArgumentInvalid, "the patch has %d bytes, at most %d are read (%s)", len(text), maxText(lim.Reported), lim.source("twin-reported"))
 	}
 	s := scanner{s: text, lim: lim, syntax: iot.ArgumentInvalid, where: "reported"}
 	n, err := s.section()

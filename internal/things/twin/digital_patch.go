@@ -26,7 +26,7 @@ type digitalOp struct {
 // the codes of digital twins and name the operation.
 func readDigital(lim *Limits, text string, desired, reported *node) (node, error) {
 	if int64(len(text)) > lim.MaxBody() {
-		return node{}, iot.Errorf(iot.MessageTooLarge, "the body has %d bytes, at most %d are read (%s limits)", len(text), lim.MaxBody(), lim.Profile)
+		return node{}, iot.Errorf(iot.MessageTooLarge, "the body has %d bytes, at most %d are read (%s)", len(text), lim.MaxBody(), lim.source("twin-..."))
 	}
 	var ops []digitalOp
 	if err := json.Unmarshal([]byte(text), &ops); err != nil {

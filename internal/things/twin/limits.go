@@ -20,6 +20,15 @@ type Limits struct {
 	Waiting  int   // changes of one twin that wait to be stored
 }
 
+// source says in refusals where a limit comes from and what sets it; setting
+// is its name in hub.limits.
+func (l *Limits) source(setting string) string {
+	if l.Profile == "open" && setting != "" {
+		return "open limits, set by hub.limits." + setting
+	}
+	return l.Profile + " limits, hub.profile open has larger ones"
+}
+
 // StrictLimits gives the documented limits of the public service.
 func StrictLimits() Limits {
 	return Limits{

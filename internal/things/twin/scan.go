@@ -101,7 +101,7 @@ func (s *scanner) object(depth int, build bool) (node, error) {
 	var n node
 	first := len(s.parts)
 	if s.rules && depth > s.lim.Depth {
-		return n, s.breaks(s.pos, "nested too deep: at most %d objects within each other are allowed (%s limits)", s.lim.Depth, s.lim.Profile)
+		return n, s.breaks(s.pos, "nested too deep: at most %d objects within each other are allowed (%s)", s.lim.Depth, s.lim.source("twin-depth"))
 	}
 	err := s.members(func(key string, at int) error {
 		if s.rules {
@@ -216,7 +216,7 @@ func (s *scanner) doubled(key string, first int, seen *map[string]struct{}) bool
 func (s *scanner) checkKey(key string, at int) error {
 	switch {
 	case len(key) > s.lim.Key:
-		return s.breaks(at, "the key has %d bytes, at most %d are allowed (%s limits)", len(key), s.lim.Key, s.lim.Profile)
+		return s.breaks(at, "the key has %d bytes, at most %d are allowed (%s)", len(key), s.lim.Key, s.lim.source("twin-key"))
 	case key == "":
 		return s.breaks(at, "the key is empty")
 	}
@@ -250,7 +250,7 @@ func (s *scanner) value(depth int, build bool) (node, error) {
 		if err == nil && s.rules {
 			switch {
 			case t.size > s.lim.String:
-				err = s.breaks(from, "the text has %d bytes, at most %d are allowed (%s limits)", t.size, s.lim.String, s.lim.Profile)
+				err = s.breaks(from, "the text has %d bytes, at most %d are allowed (%s)", t.size, s.lim.String, s.lim.source("twin-text"))
 			case t.zero:
 				err = s.breaks(from, `the text holds the character \u0000, which is not allowed`)
 			}
@@ -365,7 +365,7 @@ func (s *scanner) number() error {
 	}
 	if whole && s.lim.Integer > 0 {
 		if v, err := strconv.ParseInt(text, 10, 64); err != nil || v < -s.lim.Integer || v >= s.lim.Integer {
-			return s.breaks(from, "the integer %s is outside of %d..%d (%s limits)", clip(text, 40), -s.lim.Integer, s.lim.Integer-1, s.lim.Profile)
+			return s.breaks(from, "the integer %s is outside of %d..%d (%s)", clip(text, 40), -s.lim.Integer, s.lim.Integer-1, s.lim.source(""))
 		}
 		return nil
 	}

@@ -329,7 +329,7 @@ func fits(n *node, name string, limit int, lim *Limits) error {
 	if n.size <= limit {
 		return nil
 	}
-	return iot.Errorf(iot.ArgumentInvalid, "DeviceTwin too large: %s would have %d bytes, at most %d are allowed (%s limits)", name, n.size, limit, lim.Profile)
+	return iot.Errorf(iot.ArgumentInvalid, "DeviceTwin too large: %s would have %d bytes, at most %d are allowed (%s)", name, n.size, limit, lim.source("twin-"+name))
 }
 
 func (w *work) report(o *op) error {

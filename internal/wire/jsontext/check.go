@@ -110,7 +110,7 @@ func (c *checker) free() bool {
 // finite refuses numbers that are larger than a number can be.
 func finite(at int, number []byte) error {
 	const short = 300 // digits that fit without an exponent
-	if len(number) < short && bytes.IndexAny(number, "eE") < 0 {
+	if len(number) < short && !bytes.ContainsAny(number, "eE") {
 		return nil
 	}
 	if _, err := strconv.ParseFloat(string(number), 64); err != nil {
