@@ -151,7 +151,7 @@ func (q *selectBinder) path(p *Path, sc scope) Expr {
 	}
 	if sc.having && len(names) == 1 {
 		if i, ok := q.aliases[strings.ToLower(names[0])]; ok {
-			return &Ref{at: p.at, Kind: ColumnRef, Index: i}
+			return q.q.Columns[i].Expr
 		}
 	}
 	if n := q.sourceNamed(names[0]); n >= 0 && len(names) > 1 {

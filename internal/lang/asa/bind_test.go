@@ -28,7 +28,7 @@ r1 = select
   key#0 = #0.[deviceid]
   aggregate#0 = AVG false false #0.[t] OVER ()
   aggregate#1 = COUNT true false  OVER ()
-  having column#1 > 1 AND aggregate#1 > 2
+  having aggregate#0 > 1 AND aggregate#1 > 2
   deviceId = key#0
   a = aggregate#0
   b = aggregate#0 * 2

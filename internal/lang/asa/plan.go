@@ -169,7 +169,6 @@ const (
 	AnalyticRef  RefKind = iota // Query.Analytic
 	KeyRef                      // Query.Keys
 	AggregateRef                // Query.Aggregates
-	ColumnRef                   // Query.Columns, in HAVING
 	TimeRef                     // System.Timestamp(): of the source Index, or of the result when Index is -1
 	WindowRef                   // System.Window()
 )

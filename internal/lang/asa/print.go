@@ -373,7 +373,7 @@ func (w *printer) expr(e Expr, rank int) {
 	}
 }
 
-var refNames = [...]string{"analytic", "key", "aggregate", "column", "time", "window"}
+var refNames = [...]string{"analytic", "key", "aggregate", "time", "window"}
 
 // field writes a bound column: the number of its source, and its path in small
 // letters, as names are the same in any case.

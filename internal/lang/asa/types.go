@@ -30,8 +30,6 @@ func (q *selectBinder) typeOf(e Expr) Type {
 			return Record
 		case KeyRef:
 			return q.typeOf(q.q.Keys[e.Index])
-		case ColumnRef:
-			return q.typeOf(q.q.Columns[e.Index].Expr)
 		case AggregateRef:
 			a := q.q.Aggregates[e.Index]
 			if a.Func != nil {

@@ -18,8 +18,9 @@ type Names interface {
 	// row itself are not asked for.
 	Ref(r *asa.Ref) (col int)
 	// Call compiles a call that is no built-in scalar function, such as a
-	// user-defined function or the metadata of an event.
-	Call(c *asa.Call, args []Value) (Value, error)
+	// user-defined function or the metadata of an event. It compiles those of
+	// its arguments that are values with the compiler.
+	Call(call *asa.Call, c Compiler) (Value, error)
 }
 
 // Compiler compiles the expressions of one query. What it makes belongs to one
@@ -173,7 +174,8 @@ func (c Compiler) cast(e *asa.Cast) (Value, error) {
 	}, nil
 }
 
-func (c Compiler) values(list []asa.Expr) (out []Value, err error) {
+// Values compiles several expressions.
+func (c Compiler) Values(list []asa.Expr) (out []Value, err error) {
 	for _, e := range list {
 		v, err := c.Value(e)
 		if err != nil {
@@ -185,10 +187,6 @@ func (c Compiler) values(list []asa.Expr) (out []Value, err error) {
 }
 
 func (c Compiler) call(e *asa.Call) (Value, error) {
-	args, err := c.values(e.Args)
-	if err != nil {
-		return nil, err
-	}
 	var do scalar.Func
 	if e.Space == "" {
 		do = scalar.Prepare(e.Name, func(i int) (value.Value, bool) {
@@ -196,7 +194,11 @@ func (c Compiler) call(e *asa.Call) (Value, error) {
 		})
 	}
 	if do == nil {
-		return c.Names.Call(e, args)
+		return c.Names.Call(e, c)
+	}
+	args, err := c.Values(e.Args)
+	if err != nil {
+		return nil, err
 	}
 	return Rowwise(args, do), nil
 }

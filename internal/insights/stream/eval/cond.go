@@ -314,7 +314,7 @@ func (c Compiler) in(e *asa.In) (Cond, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.values(e.List)
+	list, err := c.Values(e.List)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (n names) Field(f *asa.Field) (int, []string) {
 
 func (names) Ref(*asa.Ref) int { panic("nothing was computed") }
 
-func (names) Call(c *asa.Call, _ []eval.Value) (eval.Value, error) {
+func (names) Call(c *asa.Call, _ eval.Compiler) (eval.Value, error) {
 	return nil, fmt.Errorf("no function %s", c.Name)
 }
 

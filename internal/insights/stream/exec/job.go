@@ -1,0 +1,420 @@
+package exec
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"dunlin/internal/insights/stream/batch"
+	"dunlin/internal/insights/stream/clock"
+	"dunlin/internal/insights/stream/eval"
+	"dunlin/internal/insights/stream/scalar"
+	"dunlin/internal/insights/stream/value"
+	"dunlin/internal/lang/asa"
+)
+
+// Options are what a job needs besides its plan.
+type Options struct {
+	Policy clock.Policy
+	// Output takes rows of an output. names are those of the columns; without
+	// names each row is a record in the first column. The batch is valid during
+	// the call only. An error ends the job.
+	Output func(output string, names []string, b *batch.Batch) error
+}
+
+// Job is a plan that runs.
+type Job struct {
+	inputs []*Input
+}
+
+// Input is where events of an input come in.
+type Input struct {
+	Name string
+
+	layout layout
+	next   fan
+	counts Counts
+	reader *batch.Projector
+	batch  *batch.Batch
+}
+
+// Inputs lists the streams that the plan reads.
+func (j *Job) Inputs() []*Input { return j.inputs }
+
+// Input finds an input by its name in any case; nil when the plan does not
+// read it.
+func (j *Job) Input(name string) *Input {
+	for _, in := range j.inputs {
+		if strings.EqualFold(in.Name, name) {
+			return in
+		}
+	}
+	return nil
+}
+
+// Counts tells what became of the events so far.
+func (in *Input) Counts() Counts { return in.counts }
+
+// Event adds an event, a JSON object, that arrived at a time; arrivals never go
+// back. metadata is what the adapter tells of it, a record or null. The event
+// waits until Flush. An event that cannot be read is counted, and the error
+// says why; the job goes on.
+func (in *Input) Event(json string, arrival int64, metadata value.Value) error {
+	vals, err := in.reader.Read(json)
+	if err != nil {
+		in.counts.DeserializeErrors++
+		return err
+	}
+	for i, v := range vals {
+		in.batch.Cols[i].Append(v)
+	}
+	if in.layout.metadata >= 0 {
+		in.batch.Cols[in.layout.metadata].Append(metadata)
+	}
+	in.batch.Time = append(in.batch.Time, arrival)
+	return nil
+}
+
+// Waiting is the number of events that wait for Flush.
+func (in *Input) Waiting() int { return in.batch.Len() }
+
+// Flush hands the events that wait to the job.
+func (in *Input) Flush() error {
+	if in.batch.Len() == 0 {
+		return nil
+	}
+	err := in.next.rows(in.batch)
+	in.batch.Reset()
+	return err
+}
+
+// Quiet says that nothing more has arrived up to a time.
+func (in *Input) Quiet(arrival int64) error { return in.next.reached(arrival) }
+
+// End says that no input brings anything any more, and lets out all that waits.
+func (j *Job) End() error {
+	for _, in := range j.inputs {
+		if err := in.Flush(); err != nil {
+			return err
+		}
+	}
+	for _, in := range j.inputs {
+		if err := in.next.reached(value.MaxTicks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fan hands what comes to several.
+type fan struct{ to []next }
+
+func (f *fan) rows(b *batch.Batch) error {
+	for _, n := range f.to {
+		if err := n.rows(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fan) reached(ticks int64) error {
+	for _, n := range f.to {
+		if err := n.reached(ticks); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sink is an output.
+type sink struct {
+	name  string
+	names []string
+	out   func(output string, names []string, b *batch.Batch) error
+}
+
+func (s *sink) rows(b *batch.Batch) error { return s.out(s.name, s.names, b) }
+
+func (s *sink) reached(int64) error { return nil }
+
+// relation is a relation of the plan while it is wired.
+type relation struct {
+	layout layout
+	names  []string // of the columns of a result; nil: one record
+	out    *fan
+}
+
+type builder struct {
+	plan      *asa.Plan
+	options   Options
+	job       *Job
+	relations map[*asa.Relation]*relation
+}
+
+// New wires a plan.
+func New(p *asa.Plan, o Options) (*Job, error) {
+	b := &builder{plan: p, options: o, job: new(Job), relations: map[*asa.Relation]*relation{}}
+	layouts := inputLayouts(p)
+	for _, r := range p.Relations {
+		var err error
+		switch r.Kind {
+		case asa.StreamInput:
+			b.input(r, layouts[r])
+		case asa.ReferenceInput:
+			err = fmt.Errorf("reference data is not supported yet: '%s'", r.Name)
+		case asa.Computed:
+			err = b.query(r)
+		case asa.United:
+			err = b.union(r)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, o := range p.Outputs {
+		for _, r := range o.From {
+			rel := b.relations[r]
+			rel.out.to = append(rel.out.to, &sink{name: o.Name, names: rel.names, out: b.options.Output})
+		}
+	}
+	return b.job, nil
+}
+
+func (b *builder) input(r *asa.Relation, l *layout) {
+	in := &Input{Name: r.Name, layout: *l, reader: batch.NewProjector(l.paths, l.whole >= 0), batch: batch.New(l.width())}
+	b.job.inputs = append(b.job.inputs, in)
+	b.relations[r] = &relation{layout: *l, out: &in.next}
+}
+
+func (b *builder) union(r *asa.Relation) error {
+	names := b.relations[r.Parts[0]].names
+	for _, p := range r.Parts {
+		if n := b.relations[p].names; n == nil || len(n) != len(names) {
+			names = nil
+		}
+	}
+	m := newMerge(len(r.Parts))
+	out := new(fan)
+	m.next = out
+	for i, p := range r.Parts {
+		rel := b.relations[p]
+		var to next = &m.sides[i]
+		if names == nil && rel.names != nil {
+			to = recordOf(rel.names, to)
+		}
+		rel.out.to = append(rel.out.to, to)
+	}
+	b.relations[r] = &relation{layout: layoutOf(names), names: names, out: out}
+	return nil
+}
+
+// layoutOf is the layout of a result with those columns, or of records.
+func layoutOf(names []string) layout {
+	l := newLayout()
+	if names == nil {
+		l.whole = 0
+	}
+	for _, n := range names {
+		l.paths = append(l.paths, []string{n})
+	}
+	return l
+}
+
+// recordOf makes records of rows.
+func recordOf(names []string, to next) next {
+	a := &assemble{next: to, out: batch.New(1)}
+	for i, n := range names {
+		a.parts = append(a.parts, part{n, func(f *eval.Frame) (*batch.Column, error) { return f.Col(i), nil }})
+	}
+	return a
+}
+
+// columns tells the compiler where things are in the rows of a query before
+// they are grouped.
+type columns struct {
+	q       *asa.Query
+	sources []layout
+	base    []int // first column of each source
+	times   int   // first of the columns with the times of sources
+	width   int
+}
+
+// Field implements eval.Names.
+func (c *columns) Field(f *asa.Field) (int, []string) {
+	col, rest, ok := c.sources[f.Source].find(f.Path)
+	if !ok {
+		panic(fmt.Sprintf("exec: nobody has asked for %v", f.Path))
+	}
+	return c.base[f.Source] + col, rest
+}
+
+// Ref implements eval.Names.
+func (c *columns) Ref(r *asa.Ref) int {
+	switch r.Kind {
+	case asa.TimeRef:
+		return c.times + r.Index
+	case asa.AnalyticRef, asa.KeyRef, asa.AggregateRef, asa.WindowRef:
+	}
+	panic(fmt.Sprintf("exec: reference of kind %d among rows", r.Kind))
+}
+
+// Call implements eval.Names.
+func (c *columns) Call(call *asa.Call, _ eval.Compiler) (eval.Value, error) {
+	source, ok := metadataSource(call)
+	if !ok {
+		return nil, fmt.Errorf("the function %s is not supported yet", call.Name)
+	}
+	col := c.base[source] + c.sources[source].metadata
+	path := metadataPath(call.Args[1].(*asa.Literal).Text)
+	of := func(f *eval.Frame) (*batch.Column, error) { return f.Col(col), nil }
+	return eval.Rowwise([]eval.Value{of}, func(args []value.Value) (value.Value, error) {
+		v := args[0]
+		for _, name := range path {
+			v = scalar.Member(v, name)
+		}
+		return v, nil
+	}), nil
+}
+
+// metadataPath reads a path such as [EventHub].[PartitionId].
+func metadataPath(s string) []string {
+	var path []string
+	for _, p := range strings.Split(s, ".") {
+		path = append(path, strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(p), "["), "]"))
+	}
+	return path
+}
+
+func (b *builder) query(r *asa.Relation) error {
+	q := r.Query
+	if q.Match != nil {
+		return fmt.Errorf("MATCH_RECOGNIZE is not supported yet")
+	}
+	if len(q.Analytic) > 0 {
+		return fmt.Errorf("analytic functions are not supported yet")
+	}
+	if q.Window != nil {
+		return fmt.Errorf("windows are not supported yet")
+	}
+	cols := &columns{q: q}
+	for _, in := range q.Sources {
+		l := newLayout()
+		switch in.Kind {
+		case asa.FirstInput:
+			l = b.relations[in.Relation].layout
+		case asa.ApplyInput:
+			l.paths = [][]string{{in.Columns[0]}, {in.Columns[1]}}
+		case asa.JoinInput, asa.ReferenceJoin, asa.MatchInput:
+			return fmt.Errorf("joins are not supported yet")
+		}
+		cols.base = append(cols.base, cols.width)
+		cols.sources = append(cols.sources, l)
+		cols.width += l.width()
+	}
+	compiler := eval.Compiler{Names: cols}
+	out := new(fan)
+	rel := &relation{out: out}
+	// From the last step to the first, as each needs to know the next.
+	step, err := b.result(q, cols, compiler, rel)
+	if err != nil {
+		return err
+	}
+	if q.Where != nil {
+		cond, err := compiler.Cond(q.Where)
+		if err != nil {
+			return err
+		}
+		step = &filter{cond: cond, next: step}
+	}
+	for _, in := range slices.Backward(q.Sources[1:]) {
+		arg, err := compiler.Value(in.Arg)
+		if err != nil {
+			return err
+		}
+		step = &apply{arg: arg, kind: in.Apply, outer: in.Outer, next: step}
+	}
+	b.relations[r] = rel
+	return b.connect(q.Sources[0], compiler, step)
+}
+
+// connect lets a step read a source.
+func (b *builder) connect(in *asa.Input, compiler eval.Compiler, step next) error {
+	from := b.relations[in.Relation]
+	if in.Relation.Kind == asa.StreamInput {
+		g := &ingress{
+			clock: clock.New(b.options.Policy, in.Timestamp != nil), next: step, told: math.MinInt64,
+			counts: &b.job.Input(in.Relation.Name).counts,
+		}
+		if in.Timestamp != nil {
+			var err error
+			if g.timestamp, err = compiler.Value(in.Timestamp); err != nil {
+				return err
+			}
+		}
+		step = g
+	}
+	from.out.to = append(from.out.to, step)
+	return nil
+}
+
+// result makes the step that computes the columns of the result.
+func (b *builder) result(q *asa.Query, cols *columns, compiler eval.Compiler, rel *relation) (next, error) {
+	named := !slices.ContainsFunc(q.Columns, func(c asa.OutputColumn) bool { return c.Name == "" })
+	var parts []part
+	for i := range q.Columns {
+		c := &q.Columns[i]
+		if c.Star >= 0 {
+			parts = append(parts, cols.all(c.Star)...)
+			continue
+		}
+		v, err := compiler.Value(c.Expr)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part{c.Name, v})
+	}
+	if !named && !slices.ContainsFunc(parts, func(p part) bool { return p.name == "" }) {
+		// SELECT * of a step whose columns are known: * never takes a name
+		// that was given to its left.
+		parts = distinct(parts)
+		named = true
+	}
+	if !named {
+		rel.layout = layoutOf(nil)
+		return &assemble{parts: parts, next: rel.out, out: batch.New(1)}, nil
+	}
+	p := &project{next: rel.out}
+	for _, x := range parts {
+		rel.names = append(rel.names, x.name)
+		p.values = append(p.values, x.value)
+	}
+	rel.layout = layoutOf(rel.names)
+	return p, nil
+}
+
+// all gives the parts that are all columns of a source.
+func (c *columns) all(source int) (parts []part) {
+	l := &c.sources[source]
+	at := func(col int) eval.Value {
+		col += c.base[source]
+		return func(f *eval.Frame) (*batch.Column, error) { return f.Col(col), nil }
+	}
+	if l.whole >= 0 {
+		return []part{{"", at(l.whole)}}
+	}
+	for i, p := range l.paths {
+		parts = append(parts, part{p[len(p)-1], at(i)})
+	}
+	return parts
+}
+
+func distinct(parts []part) (out []part) {
+	for _, p := range parts {
+		if !slices.ContainsFunc(out, func(x part) bool { return strings.EqualFold(x.name, p.name) }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
