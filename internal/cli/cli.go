@@ -55,6 +55,7 @@ type grammar struct {
 	Job           jobCmd           `cmd:"" help:"Work on many devices at once: twins, methods, import and export."`
 	Configuration configurationCmd `cmd:"" help:"Set desired properties of many devices by a condition, and see who has them."`
 	Query         queryCmd         `cmd:"" help:"Query devices, modules and their twins."`
+	Stream        streamCmd        `cmd:"" help:"Run and check stream queries in the Stream Analytics language."`
 	File          fileCmd          `cmd:"" help:"See and fetch files that devices have uploaded."`
 	Certificate   certificateCmd   `cmd:"" help:"Register CA certificates that sign device certificates."`
 	Policy        policyCmd        `cmd:"" help:"Show shared access policies."`
