@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -102,9 +103,9 @@ func postgresBinaries() (string, error) {
 			dirs = append(dirs, filepath.Dir(p))
 		}
 	}
-	for i := len(dirs) - 1; i >= 0; i-- {
-		if _, err := os.Stat(filepath.Join(dirs[i], "postgres")); err == nil {
-			return dirs[i], nil
+	for _, dir := range slices.Backward(dirs) {
+		if _, err := os.Stat(filepath.Join(dir, "postgres")); err == nil {
+			return dir, nil
 		}
 	}
 	return "", fmt.Errorf("PostgreSQL is not installed (Debian: apt-get install postgresql): %w", errUnavailable)

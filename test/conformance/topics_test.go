@@ -22,7 +22,8 @@ func checkTopics(t *testing.T, s *harness.Server) {
 	for _, transport := range []string{"mqtt", "mqtt-ws"} {
 		for device, want := range map[string][]sent{
 			"topics-events-": {
-				{body: "no slash"}, {body: "slash"},
+				{body: "no slash"},
+				{body: "slash"},
 				{`"bag"`, map[string]string{"a": "1", "b": "x y"}, map[string]string{"message-id": "m1", "content-type": "application/json"}},
 				{"question mark", map[string]string{"a": "1"}, nil},
 				{`"raw slash"`, map[string]string{"p": "v"}, map[string]string{"content-type": "application/json"}},

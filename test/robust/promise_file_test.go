@@ -94,7 +94,7 @@ func (u *uploads) one(ctx context.Context, w *world, id string, n int, whole boo
 	u.mu.Unlock()
 	path := "/" + ticket.ContainerName + "/" + ticket.BlobName + ticket.SASToken
 	if whole {
-		_, err = answered(w.owner, ctx, http.MethodPut, path, f.text, []int{201}, "x-ms-blob-type", "BlockBlob")
+		_, err = answered(ctx, w.owner, http.MethodPut, path, f.text, []int{201}, "x-ms-blob-type", "BlockBlob")
 	} else {
 		err = u.blocks(ctx, w, path, f.text)
 	}
@@ -113,20 +113,20 @@ func (u *uploads) blocks(ctx context.Context, w *world, path string, text []byte
 	for k := 0; len(text) > 0; k++ {
 		id := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%03d", k))
 		part := text[:min(len(text), 15_000)]
-		if _, err := answered(w.owner, ctx, http.MethodPut, path+"&comp=block&blockid="+url.QueryEscape(id), part, []int{201}); err != nil {
+		if _, err := answered(ctx, w.owner, http.MethodPut, path+"&comp=block&blockid="+url.QueryEscape(id), part, []int{201}); err != nil {
 			return err
 		}
 		list.WriteString("<Latest>" + id + "</Latest>")
 		text = text[len(part):]
 	}
 	list.WriteString("</BlockList>")
-	_, err := answered(w.owner, ctx, http.MethodPut, path+"&comp=blocklist", []byte(list.String()), []int{201})
+	_, err := answered(ctx, w.owner, http.MethodPut, path+"&comp=blocklist", []byte(list.String()), []int{201})
 	return err
 }
 
 func (u *uploads) check(ctx context.Context, w *world) error {
 	for name, f := range u.files {
-		a, err := answered(w.owner, ctx, http.MethodGet, "/uploads/"+name+f.query, nil, []int{200, 404})
+		a, err := answered(ctx, w.owner, http.MethodGet, "/uploads/"+name+f.query, nil, []int{200, 404})
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -337,7 +338,7 @@ func (s *imports) check(ctx context.Context, w *world) error {
 	sample := s.made[max(0, len(s.made)-20):]
 	for range 20 {
 		if len(s.made) > 0 {
-			sample = append(sample[:len(sample):len(sample)], s.made[rand.IntN(len(s.made))])
+			sample = append(slices.Clip(sample), s.made[rand.IntN(len(s.made))])
 		}
 	}
 	for _, line := range sample {

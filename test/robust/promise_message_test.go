@@ -33,7 +33,6 @@ type inbox struct {
 	accepted map[int]bool // by the hub
 	sent     int
 	cutOff   int
-	stopped  bool // the sender, in this life
 
 	received  map[int]int // times
 	highest   int         // number that was received first last
@@ -87,10 +86,10 @@ func (s *messages) run(ctx context.Context, w *world) error {
 		}
 		return s.list[i/2].take(ctx, w, func() bool { return false })
 	}, func() {
-		s.acknowledged, s.tally.cutOff = 0, 0
+		s.acknowledged, s.cutOff = 0, 0
 		for _, o := range s.list {
 			s.acknowledged += len(o.accepted) + len(o.settled)
-			s.tally.cutOff += o.cutOff
+			s.cutOff += o.cutOff
 		}
 	})
 }
@@ -212,7 +211,7 @@ func (o *inbox) poll(ctx context.Context) error {
 // pollOne receives and settles one message; false when there was none.
 func (o *inbox) pollOne(ctx context.Context, abandon bool) (bool, error) {
 	path := "/devices/" + o.id + "/messages/devicebound"
-	a, err := answered(o.rest, ctx, http.MethodGet, path+version, nil, []int{200, 204})
+	a, err := answered(ctx, o.rest, http.MethodGet, path+version, nil, []int{200, 204})
 	if err != nil || a.Status == http.StatusNoContent {
 		return false, err
 	}
@@ -226,7 +225,7 @@ func (o *inbox) pollOne(ctx context.Context, abandon bool) (bool, error) {
 	token := path + "/" + strings.Trim(a.Header.Get("ETag"), `"`)
 	if abandon && o.abandoned[n] < 3 {
 		o.abandoned[n]++
-		_, err := answered(o.rest, ctx, http.MethodPost, token+"/abandon"+version, nil, []int{204})
+		_, err := answered(ctx, o.rest, http.MethodPost, token+"/abandon"+version, nil, []int{204})
 		return true, err
 	}
 	outcome, query := completed, ""
@@ -235,12 +234,12 @@ func (o *inbox) pollOne(ctx context.Context, abandon bool) (bool, error) {
 	}
 	o.settled[n] = outcome
 	o.doubtful[n] = true
-	if _, err := answered(o.rest, ctx, http.MethodDelete, token+version+query, nil, []int{204}); err != nil {
+	if _, err := answered(ctx, o.rest, http.MethodDelete, token+version+query, nil, []int{204}); err != nil {
 		return true, err
 	}
 	delete(o.doubtful, n)
 	if n%7 == 0 { // once is enough
-		_, err = answered(o.rest, ctx, http.MethodDelete, token+version+query, nil, []int{412})
+		_, err = answered(ctx, o.rest, http.MethodDelete, token+version+query, nil, []int{412})
 	}
 	return true, err
 }

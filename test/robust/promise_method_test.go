@@ -38,11 +38,10 @@ func (s *methods) prepare(w *world) error {
 
 func (s *methods) run(ctx context.Context, w *world) error {
 	return together(2*len(s.list), func(i int) error {
-		if o := s.list[i/2]; i%2 == 0 {
-			return o.serve(ctx, w)
-		} else {
+		if o := s.list[i/2]; i%2 == 1 {
 			return o.call(ctx, w)
 		}
+		return s.list[i/2].serve(ctx, w)
 	}, func() {
 		s.acknowledged, s.cutOff = 0, 0
 		for _, o := range s.list {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -50,21 +51,19 @@ const version = "?api-version=2021-04-12"
 // call sends a request of the hub's owner and wants one of the statuses. The
 // error tells that there was no answer when it is errCut, else what is wrong.
 func (w *world) call(ctx context.Context, method, path string, body any, want []int, header ...string) (harness.Answer, error) {
-	return answered(w.owner, ctx, method, path+version, body, want, header...)
+	return answered(ctx, w.owner, method, path+version, body, want, header...)
 }
 
 // errCut says that a request had no answer, because the server was killed.
 var errCut = errors.New("no answer")
 
-func answered(c *harness.REST, ctx context.Context, method, path string, body any, want []int, header ...string) (harness.Answer, error) {
+func answered(ctx context.Context, c *harness.REST, method, path string, body any, want []int, header ...string) (harness.Answer, error) {
 	a, err := c.Do(context.WithoutCancel(ctx), method, path, body, header...)
 	if err != nil {
 		return a, fmt.Errorf("%w: %w", errCut, err)
 	}
-	for _, status := range want {
-		if a.Status == status {
-			return a, nil
-		}
+	if slices.Contains(want, a.Status) {
+		return a, nil
 	}
 	return a, fmt.Errorf("%s %s: %s, want %d", method, path, a, want)
 }

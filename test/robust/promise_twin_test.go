@@ -193,7 +193,6 @@ func (s *twins) check(ctx context.Context, w *world) error {
 type peer struct {
 	id, key string
 	conn    *device.Conn
-	rid     int
 }
 
 func (w *world) device(id string) (*peer, error) {
@@ -216,8 +215,7 @@ func (d *peer) connect(ctx context.Context, w *world, filters ...string) error {
 	}
 	d.conn = c
 	if err := c.Hello(device.HelloFor(w.Info.HostName, d.id, d.key)); err != nil {
-		var refused *device.RefusedError
-		if errors.As(err, &refused) {
+		if _, refused := errors.AsType[*device.RefusedError](err); refused {
 			return errors.Join(err, c.Close())
 		}
 		return fmt.Errorf("%w: %w", errCut, errors.Join(err, c.Close()))
