@@ -340,6 +340,71 @@ func TestRestart(t *testing.T) {
 	})
 }
 
+// TestRowsThatOutliveTheirAppend puts back rows whose events are in the log, as
+// a crash before their deletion leaves them: they are not appended again, and
+// what was not appended is.
+func TestRowsThatOutliveTheirAppend(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, db state.DB) {
+		log := memlog.New(memlog.Config{})
+		defer log.Close()
+		first := open(t, db, log, nil)
+		event := func(device string) outbox.Event {
+			return outbox.Event{ID: iot.ID{Device: device}, Source: iot.SourceTwinChange, OpType: "updateTwin", Body: []byte("{}")}
+		}
+		put(t, db, first, event("a"), event("b"))
+		put(t, db, first, event("c"))
+		var bodies [][]byte
+		if err := db.Read(t.Context(), func(tx state.Tx) error {
+			bodies = nil
+			list, err := tx.Query(t.Context(), "SELECT body FROM outbox ORDER BY id")
+			if err != nil {
+				return err
+			}
+			defer list.Close()
+			for list.Next() {
+				var body []byte
+				if err := list.Scan(&body); err != nil {
+					return err
+				}
+				bodies = append(bodies, body)
+			}
+			return list.Err()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Write(t.Context(), func(tx state.Tx) error {
+			for _, b := range bodies {
+				if _, err := tx.Exec(t.Context(), "INSERT INTO outbox (body) VALUES (?)", b); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		second := open(t, db, log, nil)
+		put(t, db, second, event("d"))
+		if err := second.Drain(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]int{}
+		for _, g := range contents(t, log) {
+			seen[g.origin.ID.Device]++
+		}
+		for _, d := range []string{"a", "b", "c", "d"} {
+			if seen[d] != 1 {
+				t.Errorf("the event of %s was appended %d times", d, seen[d])
+			}
+		}
+		if n := rows(t, db, "outbox"); n != 0 {
+			t.Errorf("%d rows are left", n)
+		}
+	})
+}
+
 // TestTwoNodes: two nodes on one database take turns, so nothing is appended
 // twice, and the second takes over from one that has ended.
 func TestTwoNodes(t *testing.T) {

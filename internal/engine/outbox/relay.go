@@ -41,6 +41,9 @@ type relay struct {
 	writer *writer
 	lanes  []lane
 	lease  lease
+	log    eventlog.Log
+	fresh  bool            // nothing was appended by this relay since it began
+	known  map[string]bool // events of an earlier relay, by their correlation ids
 
 	limit  int // rows to read
 	from   floor
@@ -80,7 +83,7 @@ type lane struct {
 }
 
 func (r *relay) init(x *Box, log eventlog.Log, hub string) {
-	r.box, r.writer, r.limit = x, newWriter(hub), 8
+	r.box, r.writer, r.limit, r.log, r.fresh = x, newWriter(hub), 8, log, true
 	r.settled = make(chan struct{}, 1)
 	r.lanes = make([]lane, log.Partitions())
 	for i := range r.lanes {
@@ -197,6 +200,7 @@ func (x *Box) Drain(ctx context.Context) error {
 // wait. After an error the next pass goes on with the same rows.
 func (r *relay) pass(ctx context.Context) (n int, more bool, err error) {
 	if mine, err := r.lease.hold(ctx); err != nil || !mine {
+		r.fresh = true // another node may append meanwhile
 		return 0, false, err
 	}
 	if len(r.rows) == 0 {
@@ -205,6 +209,7 @@ func (r *relay) pass(ctx context.Context) (n int, more bool, err error) {
 		}
 	}
 	if len(r.rows) == 0 {
+		r.fresh, r.known = false, nil
 		return 0, false, nil
 	}
 	if err := r.append(ctx); err != nil {
@@ -247,6 +252,14 @@ func (r *relay) read(ctx context.Context) (more bool, err error) {
 		r.rows = r.rows[:0]
 		return false, err
 	}
+	if r.fresh && len(r.rows) > 0 {
+		if err := r.remember(ctx); err != nil {
+			clear(r.rows)
+			r.rows = r.rows[:0]
+			return false, err
+		}
+		r.fresh = false
+	}
 	more = len(r.rows) == r.limit
 	switch {
 	case more && r.bytes < readBytes/2:
@@ -271,6 +284,7 @@ func (r *relay) unpack() {
 			r.buf = r.writer.append(r.buf, s)
 			r.events = append(r.events, event{
 				row: i, lane: eventlog.Partition(string(s.head.Device), len(r.lanes)), at: at, end: len(r.buf), source: s.head.Source,
+				done: r.known[string(r.writer.correlation[:])],
 			})
 			if oldest.IsZero() || s.time.Before(oldest) {
 				oldest = s.time
