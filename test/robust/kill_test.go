@@ -18,7 +18,7 @@ import (
 
 // kills and devices of TestKill; DUNLIN_KILLS sets another number of kills.
 const (
-	kills   = 25
+	kills   = 50
 	devices = 20
 )
 
