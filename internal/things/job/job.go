@@ -130,8 +130,8 @@ func (r *Room) Run(ctx context.Context) error {
 	defer wait.Wait()
 	wait.Go(func() { r.keepHistory(ctx) })
 	if err := r.load(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
+		if ctx.Err() != nil || errors.Is(err, state.ErrClosed) {
+			return nil // the instance ends
 		}
 		return fmt.Errorf("job: read the jobs that have not ended: %w", err)
 	}
