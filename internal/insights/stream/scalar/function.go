@@ -64,6 +64,14 @@ var functions = map[string]Func{
 	"GetType":                typeName,
 	"COALESCE":               coalesce,
 	"NULLIF":                 nullIf,
+
+	"CreatePoint":      createPoint,
+	"CreateLineString": createLineString,
+	"CreatePolygon":    createPolygon,
+	"ST_DISTANCE":      relation(stDistance),
+	"ST_WITHIN":        relation(stWithin),
+	"ST_OVERLAPS":      relation(stOverlaps),
+	"ST_INTERSECTS":    relation(stIntersects),
 }
 
 // numeric1 makes a function of one number that keeps bigint and float.

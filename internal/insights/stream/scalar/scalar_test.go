@@ -158,10 +158,30 @@ func TestLike(t *testing.T) {
 		pattern, s string
 		want       bool
 	}{
-		{"abc", "abc", true}, {"abc", "ABC", false}, {"a%", "abc", true}, {"%c", "abc", true}, {"%b%", "abc", true}, {"%", "", true}, {"", "", true}, {"", "a", false},
-		{"a_c", "abc", true}, {"a_c", "ac", false}, {"_", "é", true}, {"[a-c]x", "bx", true}, {"[^a-c]x", "bx", false}, {"[^a-c]x", "dx", true}, {"[]]", "]", true},
-		{"a%b%c", "aXbYbZc", true}, {"a%b%c", "aXcY", false}, {"%[0-9]", "abc7", true}, {"[", "[", true}, {"%a_%", "xxab", true}, {"[%]", "%", true}, {"[%]", "x", false},
-		{"%%%a", "bbba", true}, {"a-[x-]", "a--", true},
+		{"abc", "abc", true},
+		{"abc", "ABC", false},
+		{"a%", "abc", true},
+		{"%c", "abc", true},
+		{"%b%", "abc", true},
+		{"%", "", true},
+		{"", "", true},
+		{"", "a", false},
+		{"a_c", "abc", true},
+		{"a_c", "ac", false},
+		{"_", "é", true},
+		{"[a-c]x", "bx", true},
+		{"[^a-c]x", "bx", false},
+		{"[^a-c]x", "dx", true},
+		{"[]]", "]", true},
+		{"a%b%c", "aXbYbZc", true},
+		{"a%b%c", "aXcY", false},
+		{"%[0-9]", "abc7", true},
+		{"[", "[", true},
+		{"%a_%", "xxab", true},
+		{"[%]", "%", true},
+		{"[%]", "x", false},
+		{"%%%a", "bbba", true},
+		{"a-[x-]", "a--", true},
 	} {
 		if got := scalar.NewPattern(c.pattern).Match(c.s); got != c.want {
 			t.Errorf("%q LIKE %q: %t", c.s, c.pattern, got)

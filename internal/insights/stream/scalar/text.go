@@ -354,6 +354,9 @@ func regexMatchOf(text string) Func {
 // Prepare is Lookup for a call some of whose arguments stand in the query:
 // constant gives them, false for the others. A pattern is then read once.
 func Prepare(name string, constant func(arg int) (value.Value, bool)) Func {
+	if f := relations[name]; f != nil {
+		return remembering(f)
+	}
 	pattern, rest := 0, 1
 	var make func(string) Func
 	switch name {
