@@ -21,11 +21,16 @@ type Options struct {
 	// names each row is a record in the first column. The batch is valid during
 	// the call only. An error ends the job.
 	Output func(output string, names []string, b *batch.Batch) error
+	// Reference holds the tables that are joined, by their names in any case:
+	// at least one version of each.
+	Reference map[string][]Version
 }
 
 // Job is a plan that runs.
 type Job struct {
 	inputs []*Input
+	states []stateful // in the order of wiring, which is that of the plan
+	tables []*table
 }
 
 // Input is where events of an input come in.
@@ -143,7 +148,8 @@ func (s *sink) reached(int64) error { return nil }
 type relation struct {
 	layout layout
 	names  []string // of the columns of a result; nil: one record
-	out    *fan
+	out    *fan     // nil of a table
+	table  *table
 }
 
 type builder struct {
@@ -151,6 +157,20 @@ type builder struct {
 	options   Options
 	job       *Job
 	relations map[*asa.Relation]*relation
+}
+
+// keep notes a step that has a state.
+func (b *builder) keep(s stateful) { b.job.states = append(b.job.states, s) }
+
+// StateBytes is roughly the memory that the job takes for what it has seen.
+func (j *Job) StateBytes() (n int64) {
+	for _, s := range j.states {
+		n += s.stateBytes()
+	}
+	for _, t := range j.tables {
+		n += t.size
+	}
+	return n
 }
 
 // New wires a plan.
@@ -163,7 +183,7 @@ func New(p *asa.Plan, o Options) (*Job, error) {
 		case asa.StreamInput:
 			b.input(r, layouts[r])
 		case asa.ReferenceInput:
-			err = fmt.Errorf("reference data is not supported yet: '%s'", r.Name)
+			err = b.reference(r, layouts[r])
 		case asa.Computed:
 			err = b.query(r)
 		case asa.United:
@@ -234,11 +254,51 @@ func recordOf(names []string, to next) next {
 // columns tells the compiler where things are in the rows of a query before
 // they are grouped.
 type columns struct {
-	q       *asa.Query
-	sources []layout
-	base    []int // first column of each source
-	times   int   // first of the columns with the times of sources
-	width   int
+	q        *asa.Query
+	sources  []layout
+	base     []int // first column of each source
+	times    []int // column with the time of each source; -1: there is none
+	analytic int   // first of the columns of analytic functions
+	width    int
+}
+
+// newColumns lays out the rows of a query: the first source, its analytic
+// functions and its time, and then the others, of which streams that are joined
+// have their time behind them.
+func (b *builder) newColumns(q *asa.Query) *columns {
+	c := &columns{q: q}
+	timed := slices.ContainsFunc(q.Sources, func(in *asa.Input) bool { return in.Kind == asa.JoinInput })
+	walkQuery(q, func(e asa.Expr) {
+		r, ok := e.(*asa.Ref)
+		timed = timed || ok && r.Kind == asa.TimeRef && r.Index >= 0
+	})
+	for i, in := range q.Sources {
+		l := newLayout()
+		if in.Relation != nil {
+			l = b.relations[in.Relation].layout
+		} else {
+			for _, n := range in.Columns {
+				l.paths = append(l.paths, []string{n})
+			}
+		}
+		c.sources = append(c.sources, l)
+		c.base = append(c.base, c.width)
+		c.width += l.width()
+		if i == 0 {
+			c.analytic = c.width
+			c.width += len(q.Analytic)
+		}
+		switch {
+		case timed && (i == 0 || in.Kind == asa.JoinInput):
+			c.times = append(c.times, c.width)
+			c.width++
+		case timed: // that of the rows so far
+			c.times = append(c.times, c.times[i-1])
+		default:
+			c.times = append(c.times, -1)
+		}
+	}
+	return c
 }
 
 // Field implements eval.Names.
@@ -254,8 +314,10 @@ func (c *columns) Field(f *asa.Field) (int, []string) {
 func (c *columns) Ref(r *asa.Ref) int {
 	switch r.Kind {
 	case asa.TimeRef:
-		return c.times + r.Index
-	case asa.AnalyticRef, asa.KeyRef, asa.AggregateRef, asa.WindowRef:
+		return c.times[r.Index]
+	case asa.AnalyticRef:
+		return c.analytic + r.Index
+	case asa.KeyRef, asa.AggregateRef, asa.WindowRef:
 	}
 	panic(fmt.Sprintf("exec: reference of kind %d among rows", r.Kind))
 }
@@ -292,27 +354,10 @@ func (b *builder) query(r *asa.Relation) error {
 	if q.Match != nil {
 		return fmt.Errorf("MATCH_RECOGNIZE is not supported yet")
 	}
-	if len(q.Analytic) > 0 {
-		return fmt.Errorf("analytic functions are not supported yet")
-	}
 	if q.Window != nil {
 		return fmt.Errorf("windows are not supported yet")
 	}
-	cols := &columns{q: q}
-	for _, in := range q.Sources {
-		l := newLayout()
-		switch in.Kind {
-		case asa.FirstInput:
-			l = b.relations[in.Relation].layout
-		case asa.ApplyInput:
-			l.paths = [][]string{{in.Columns[0]}, {in.Columns[1]}}
-		case asa.JoinInput, asa.ReferenceJoin, asa.MatchInput:
-			return fmt.Errorf("joins are not supported yet")
-		}
-		cols.base = append(cols.base, cols.width)
-		cols.sources = append(cols.sources, l)
-		cols.width += l.width()
-	}
+	cols := b.newColumns(q)
 	compiler := eval.Compiler{Names: cols}
 	out := new(fan)
 	rel := &relation{out: out}
@@ -328,12 +373,33 @@ func (b *builder) query(r *asa.Relation) error {
 		}
 		step = &filter{cond: cond, next: step}
 	}
-	for _, in := range slices.Backward(q.Sources[1:]) {
-		arg, err := compiler.Value(in.Arg)
-		if err != nil {
+	for n, in := range slices.Backward(q.Sources) {
+		switch in.Kind {
+		case asa.ApplyInput:
+			arg, err := compiler.Value(in.Arg)
+			if err != nil {
+				return err
+			}
+			step = &apply{arg: arg, kind: in.Apply, outer: in.Outer, next: step}
+		case asa.FirstInput:
+			if cols.times[n] >= 0 {
+				step = &stamp{next: step}
+			}
+		case asa.JoinInput:
+			if step, err = b.join(q, n, cols, compiler, step); err != nil {
+				return err
+			}
+		case asa.ReferenceJoin:
+			if step, err = b.lookup(q, n, cols, compiler, step); err != nil {
+				return err
+			}
+		case asa.MatchInput:
+		}
+	}
+	if len(q.Analytic) > 0 {
+		if step, err = b.analytic(q, cols, compiler, step); err != nil {
 			return err
 		}
-		step = &apply{arg: arg, kind: in.Apply, outer: in.Outer, next: step}
 	}
 	b.relations[r] = rel
 	return b.connect(q.Sources[0], compiler, step)

@@ -125,12 +125,12 @@ func inputLayouts(p *asa.Plan) map[*asa.Relation]*layout {
 			}
 		}
 		for _, a := range q.Aggregates {
-			if a.Rows && (a.Func == nil || a.Func.Name != "COUNT") && len(a.Args) == 0 {
+			if a.Rows && (a.Func == nil || a.Func.Name != "COUNT") && (len(a.Args) == 0 || a.Func != nil && a.Func.Name == "CollectTop" && len(a.Args) == 1) {
 				whole(0)
 			}
 		}
 		for _, a := range q.Analytic {
-			if a.Call.Star && a.Func.Name != "COUNT" || len(a.Call.Args) == 0 && (a.Func.Name == "Collect" || a.Func.Name == "TopOne") {
+			if a.Func.Name != "COUNT" && (a.Call.Star || len(a.Call.Args) == 0 || a.Func.Name == "CollectTop" && len(a.Call.Args) == 1) {
 				whole(0)
 			}
 		}

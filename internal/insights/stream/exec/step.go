@@ -197,3 +197,20 @@ func (s *apply) rows(b *batch.Batch) error {
 }
 
 func (s *apply) reached(ticks int64) error { return s.next.reached(ticks) }
+
+// stamp adds a column with the timestamp of each row, for when it has become
+// part of another row.
+type stamp struct {
+	next next
+	time batch.Column
+	out  batch.Batch
+}
+
+func (s *stamp) rows(b *batch.Batch) error {
+	copy(s.time.SetInts(value.Datetime, b.Len()), b.Time)
+	s.out.Time = b.Time
+	s.out.Cols = append(append(s.out.Cols[:0], b.Cols...), &s.time)
+	return s.next.rows(&s.out)
+}
+
+func (s *stamp) reached(ticks int64) error { return s.next.reached(ticks) }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"dunlin/internal/insights/stream/clock"
+	"dunlin/internal/insights/stream/exec"
 	"dunlin/internal/insights/stream/scalar"
 	"dunlin/internal/insights/stream/value"
 )
@@ -107,7 +108,15 @@ func (c *Case) inputs(inputs, reference value.Value) error {
 	cat := &c.script.Catalog
 	cat.Streams, cat.References = []string{}, []string{}
 	if reference.Kind() == value.Record {
-		cat.References = append(cat.References, reference.Tree().Names...)
+		c.script.Reference = map[string][]exec.Version{}
+		t := reference.Tree()
+		for i, name := range t.Names {
+			if t.Values[i].Kind() != value.Array {
+				return fmt.Errorf("reference: '%s' is no array of rows", name)
+			}
+			cat.References = append(cat.References, name)
+			c.script.Reference[name] = []exec.Version{{From: math.MinInt64, Rows: t.Values[i].Tree().Values}}
+		}
 	}
 	if inputs.Kind() != value.Record {
 		return errors.New("inputs: an object with an array of events for each input")

@@ -21,6 +21,8 @@ type Script struct {
 	Query   string
 	Policy  clock.Policy
 	Catalog asa.Catalog
+	// Reference holds the tables that Catalog names, by name.
+	Reference map[string][]exec.Version
 }
 
 // CompileError says that the query cannot run.
@@ -55,7 +57,7 @@ func New(s Script, emit func(Row) error) (*Runner, error) {
 	if err != nil {
 		return nil, &CompileError{err}
 	}
-	job, err := exec.New(plan, exec.Options{Policy: s.Policy, Output: func(output string, names []string, b *batch.Batch) error {
+	job, err := exec.New(plan, exec.Options{Policy: s.Policy, Reference: s.Reference, Output: func(output string, names []string, b *batch.Batch) error {
 		for i, t := range b.Time {
 			if err := emit(Row{Output: output, Time: t, Value: record(names, b, i)}); err != nil {
 				return err
