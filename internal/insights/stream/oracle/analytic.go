@@ -24,11 +24,11 @@ func analytics(q *asa.Query, rows []*env) {
 		var seen []past
 		for _, e := range rows {
 			p := past{time: e.time, counts: a.When == nil || e.holds(a.When), payload: e.sources[0].row}
-			var key []value.Value
+			var by []value.Value
 			for _, x := range a.PartitionBy {
-				key = append(key, e.value(x))
+				by = append(by, e.value(x))
 			}
-			p.key = identities(key)
+			p.key = key(by)
 			for _, x := range a.Call.Args {
 				p.args = append(p.args, e.value(x))
 			}

@@ -303,6 +303,17 @@ func identity(v value.Value) string {
 	panic("oracle: kind of value")
 }
 
+// key is the identity of values by which rows are grouped or joined; records
+// and arrays are no keys.
+func key(list []value.Value) string {
+	for _, v := range list {
+		if v.Kind() == value.Record || v.Kind() == value.Array {
+			panic(failure(scalar.InvalidArgument, "a %s cannot be a key", v.Kind()))
+		}
+	}
+	return identities(list)
+}
+
 func identities(list []value.Value) string {
 	var parts []string
 	for _, v := range list {

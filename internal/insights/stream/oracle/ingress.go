@@ -43,17 +43,17 @@ func (r *run) source(in *asa.Input, n int) []row {
 		if err != nil || t.IsNull() {
 			continue // InvalidInputTimeStamp
 		}
-		var key []value.Value
+		var over []value.Value
 		for _, k := range in.Over {
-			key = append(key, e.value(k))
+			over = append(over, e.value(k))
 		}
-		if slices.ContainsFunc(key, value.Value.IsNull) {
+		if slices.ContainsFunc(over, value.Value.IsNull) {
 			continue // InvalidInputTimeStampKey
 		}
-		p := keys[identities(key)]
+		p := keys[key(over)]
 		if p == nil {
 			p = new(progress)
-			keys[identities(key)] = p
+			keys[key(over)] = p
 		}
 		et := t.Ticks()
 		if r.policy.Early >= 0 && et > ev.Arrival+r.policy.Early {

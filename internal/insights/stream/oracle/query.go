@@ -92,6 +92,7 @@ func (r *run) join(in *asa.Input, n int, rows []*env) (out []*env) {
 		for _, x := range list {
 			keys = append(keys, e.value(x))
 		}
+		key(keys) // an error also where there is no partner
 		return keys
 	}
 	var right [][]value.Value

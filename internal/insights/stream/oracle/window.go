@@ -23,6 +23,7 @@ func group(q *asa.Query, rows []*env) (out []*env) {
 		for _, k := range q.Keys {
 			m.keys = append(m.keys, e.value(k))
 		}
+		key(m.keys) // an error also for what is in no window
 		for _, a := range q.Aggregates {
 			args, order := arguments(a, e)
 			m.args, m.ord = append(m.args, args), append(m.ord, order)
@@ -59,10 +60,10 @@ type instance struct {
 }
 
 // groups splits members by a key, in the order in which keys appear.
-func groups(all []*member, key func(*member) []value.Value) (out [][]*member) {
+func groups(all []*member, by func(*member) []value.Value) (out [][]*member) {
 	at := map[string]int{}
 	for _, m := range all {
-		k := identities(key(m))
+		k := key(by(m))
 		i, ok := at[k]
 		if !ok {
 			i = len(out)
