@@ -433,10 +433,26 @@ func (j *join) judge() (*batch.Batch, error) {
 		return j.out, nil
 	}
 	p := &j.pairs
-	j.frame.Of(j.out.Time, j.out.Cols)
+	// It is not asked of rows without a partner: it could fail with their nulls,
+	// or with what no partner has let it come to.
+	var real []int32
+	for i, r := range p.right {
+		if r >= 0 {
+			real = append(real, int32(i))
+		}
+	}
+	in := j.out
+	if len(real) < len(p.right) {
+		in = batch.New(len(j.out.Cols))
+		in.Gather(j.out, real)
+	}
+	j.frame.Of(in.Time, in.Cols)
 	hit, err := j.on(&j.frame, j.keep[:0])
 	if err != nil {
 		return nil, err
+	}
+	for k, h := range hit {
+		hit[k] = real[h]
 	}
 	j.keep = hit
 	var kept []int32
