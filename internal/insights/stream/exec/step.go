@@ -1,6 +1,9 @@
 package exec
 
 import (
+	"slices"
+	"strings"
+
 	"dunlin/internal/insights/stream/batch"
 	"dunlin/internal/insights/stream/eval"
 	"dunlin/internal/insights/stream/scalar"
@@ -114,20 +117,29 @@ func (s *assemble) record(row int) value.Value {
 	for i, p := range s.parts {
 		v := s.cols[i].At(row)
 		if p.name != "" {
-			t.Put(p.name, v)
+			if at := named(t.Names, p.name); at >= 0 {
+				t.Names[at], t.Values[at] = p.name, v
+			} else {
+				t.Names, t.Values = append(t.Names, p.name), append(t.Values, v)
+			}
 			continue
 		}
 		if v.Kind() != value.Record {
 			continue
 		}
-		from := v.Tree()
+		from, before := v.Tree(), t.Names
 		for j, n := range from.Names {
-			if !t.Has(n) {
+			if named(before, n) < 0 {
 				t.Names, t.Values = append(t.Names, n), append(t.Values, from.Values[j])
 			}
 		}
 	}
 	return value.RecordOf(t)
+}
+
+// named finds a name of any case; -1 when there is none.
+func named(names []string, name string) int {
+	return slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 func (s *assemble) reached(ticks int64) error { return s.next.reached(ticks) }

@@ -100,12 +100,19 @@ func (w *writer) query() (string, table) {
 func (w *writer) plain(src source) (string, table) {
 	out := table{ordered: src.ordered}
 	var items []string
-	if src.table.input && !strings.Contains(src.text, " AS ") && w.chance(15) {
-		items = append(items, "*")
-	}
+	used := map[string]bool{}
 	for range w.int(1, 4) {
+		if w.chance(8) {
+			items = append(items, w.star(src))
+			continue
+		}
 		k := pick(w, number, text, instant, bit, anything)
 		name := w.name("c")
+		// A name that the payload has too, perhaps in other letters.
+		if other := pick(w, "N", "k", "A", "x"); w.chance(15) && !used[other] {
+			name = other
+			used[name] = true
+		}
 		e := w.value(src.scope, k, 3)
 		if src.scope.extra != nil && w.chance(60) {
 			e, k = src.scope.extra(2)
@@ -114,6 +121,17 @@ func (w *writer) plain(src source) (string, table) {
 		out.columns = append(out.columns, column{name, k})
 	}
 	return "SELECT " + strings.Join(items, ", ") + "\nFROM " + src.text + w.where(src.scope), out
+}
+
+// star writes what stands for several columns.
+func (w *writer) star(src source) string {
+	if names := src.scope.of(anything); len(names) > 0 && w.chance(30) {
+		return pick(w, names...) + ".*"
+	}
+	if strings.Contains(src.text, " AS ") && strings.Contains(src.text, " a") {
+		return "a.*"
+	}
+	return "*"
 }
 
 func (w *writer) apply() source {
