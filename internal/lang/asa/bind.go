@@ -220,7 +220,8 @@ func (b *binder) query(s *Select) *Relation {
 		case c.Star >= 0:
 			names, open := q.columnsOf(c.Star)
 			for _, n := range names {
-				if !containsFold(r.Columns, n) {
+				// What is written goes before what * gives.
+				if _, written := q.aliases[strings.ToLower(n)]; !written && !containsFold(r.Columns, n) {
 					r.Columns = append(r.Columns, n)
 				}
 			}
