@@ -23,6 +23,13 @@ type Names interface {
 	Call(call *asa.Call, c Compiler) (Value, error)
 }
 
+// Variables are Names that know the variables of MATCH_RECOGNIZE.
+type Variables interface {
+	// Variable gives the column that holds something of a variable's events,
+	// and the path that is left within the record there.
+	Variable(v *asa.Variable) (col int, rest []string)
+}
+
 // Compiler compiles the expressions of one query. What it makes belongs to one
 // goroutine.
 type Compiler struct{ Names Names }
@@ -34,6 +41,13 @@ func (c Compiler) Value(e asa.Expr) (Value, error) {
 		return constant(literal(e)), nil
 	case *asa.Field:
 		col, rest := c.Names.Field(e)
+		return member(func(f *Frame) (*batch.Column, error) { return f.Col(col), nil }, rest), nil
+	case *asa.Variable:
+		names, ok := c.Names.(Variables)
+		if !ok {
+			return nil, fmt.Errorf("eval: there are no variables here")
+		}
+		col, rest := names.Variable(e)
 		return member(func(f *Frame) (*batch.Column, error) { return f.Col(col), nil }, rest), nil
 	case *asa.Ref:
 		if e.Kind == asa.TimeRef && e.Index < 0 {

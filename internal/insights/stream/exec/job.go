@@ -351,13 +351,17 @@ func metadataPath(s string) []string {
 
 func (b *builder) query(r *asa.Relation) error {
 	q := r.Query
-	if q.Match != nil {
-		return fmt.Errorf("MATCH_RECOGNIZE is not supported yet")
-	}
 	if q.Window != nil {
 		return fmt.Errorf("windows are not supported yet")
 	}
 	cols := b.newColumns(q)
+	first := cols // before MATCH_RECOGNIZE, of which only the result goes on
+	if q.Match != nil {
+		var err error
+		if cols, err = cols.matched(); err != nil {
+			return err
+		}
+	}
 	compiler := eval.Compiler{Names: cols}
 	out := new(fan)
 	rel := &relation{out: out}
@@ -394,6 +398,9 @@ func (b *builder) query(r *asa.Relation) error {
 				return err
 			}
 		case asa.MatchInput:
+			if step, err = b.match(q, first, eval.Compiler{Names: first}, step); err != nil {
+				return err
+			}
 		}
 	}
 	if len(q.Analytic) > 0 {
@@ -432,7 +439,11 @@ func (b *builder) result(q *asa.Query, cols *columns, compiler eval.Compiler, re
 	for i := range q.Columns {
 		c := &q.Columns[i]
 		if c.Star >= 0 {
-			parts = append(parts, cols.all(c.Star)...)
+			for _, p := range cols.all(c.Star) {
+				if p.name == "" || !written(q, p.name) {
+					parts = append(parts, p)
+				}
+			}
 			continue
 		}
 		v, err := compiler.Value(c.Expr)
@@ -442,8 +453,7 @@ func (b *builder) result(q *asa.Query, cols *columns, compiler eval.Compiler, re
 		parts = append(parts, part{c.Name, v})
 	}
 	if !named && !slices.ContainsFunc(parts, func(p part) bool { return p.name == "" }) {
-		// SELECT * of a step whose columns are known: * never takes a name
-		// that was given to its left.
+		// SELECT * of steps whose columns are known.
 		parts = distinct(parts)
 		named = true
 	}
@@ -474,6 +484,12 @@ func (c *columns) all(source int) (parts []part) {
 		parts = append(parts, part{p[len(p)-1], at(i)})
 	}
 	return parts
+}
+
+// written tells whether a column is named so in the text, which goes before what
+// * gives.
+func written(q *asa.Query, name string) bool {
+	return slices.ContainsFunc(q.Columns, func(c asa.OutputColumn) bool { return strings.EqualFold(c.Name, name) })
 }
 
 func distinct(parts []part) (out []part) {

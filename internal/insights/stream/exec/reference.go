@@ -274,36 +274,55 @@ func (s *lookup) flush(b *batch.Batch, v *tableVersion) error {
 	if len(p.left) == 0 {
 		return nil
 	}
-	s.make(b, v)
-	if s.on != nil {
-		part := new(eval.Frame)
-		part.Of(s.out.Time, s.out.Cols)
-		hit, err := s.on(part, s.keep[:0])
-		if err != nil {
-			return err
-		}
-		s.keep = hit
-		left, right := p.left, p.right
-		p.left, p.right = nil, nil
-		for i, r := range right {
-			isHit := len(hit) > 0 && hit[0] == int32(i)
-			if isHit {
-				hit = hit[1:]
-			}
-			if r >= 0 && isHit || r < 0 && !s.found[left[i]] {
-				p.left, p.right = append(p.left, left[i]), append(p.right, r)
-				s.found[left[i]] = true
-			}
-		}
-		if len(p.left) < len(left) {
-			s.make(b, v)
-		}
+	if s.on == nil {
+		s.make(b, v)
+	} else if err := s.judge(b, v); err != nil {
+		return err
 	}
 	p.left, p.right = p.left[:0], p.right[:0]
 	if s.out.Len() == 0 {
 		return nil
 	}
 	return s.next.rows(s.out)
+}
+
+// judge leaves the pairs for which the rest of the condition holds. It is not
+// asked of rows without a partner.
+func (s *lookup) judge(b *batch.Batch, v *tableVersion) error {
+	asked := lookupPairs{}
+	for i, r := range s.pairs.right {
+		if r >= 0 {
+			asked.left, asked.right = append(asked.left, s.pairs.left[i]), append(asked.right, r)
+		}
+	}
+	all := s.pairs
+	s.pairs = asked
+	s.make(b, v)
+	part := new(eval.Frame)
+	part.Of(s.out.Time, s.out.Cols)
+	hit, err := s.on(part, s.keep[:0])
+	if err != nil {
+		return err
+	}
+	s.keep = hit
+	s.pairs = lookupPairs{}
+	p, at := &s.pairs, int32(0)
+	for i, r := range all.right {
+		l := all.left[i]
+		holds := r < 0 && !s.found[l]
+		if r >= 0 {
+			if holds = len(hit) > 0 && hit[0] == at; holds {
+				hit = hit[1:]
+			}
+			at++
+		}
+		if holds {
+			p.left, p.right = append(p.left, l), append(p.right, r)
+			s.found[l] = true
+		}
+	}
+	s.make(b, v)
+	return nil
 }
 
 // make fills out with the pairs.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 
 	"dunlin/internal/insights/stream/batch"
 	"dunlin/internal/insights/stream/value"
@@ -316,4 +317,146 @@ func (j *join) worked(s *joinSide, n int64) {
 		p.bucket.left.push(n)
 	}
 	heap.Push(&j.deadlines, deadline{max(s.store.time(n), p.to), n})
+}
+
+// appendState writes for each key its events, and its attempts as the choices
+// that they made.
+func (s *match) appendState(b []byte) []byte {
+	b = appendInt(appendUint(b, stateVersion), s.told)
+	b = appendUint(b, uint64(len(s.states)))
+	for _, k := range s.states {
+		b = appendText(b, k.key)
+		for _, v := range k.values {
+			b = value.AppendState(b, v)
+		}
+		b = appendUint(b, uint64(k.events.len()))
+		for _, e := range k.events.items() {
+			b = appendInt(b, e.ticks)
+			for _, v := range e.values {
+				b = value.AppendState(b, v)
+			}
+		}
+		b = appendUint(b, uint64(len(k.attempts)))
+		for _, a := range k.attempts {
+			b = appendInt(appendInt(b, a.number), a.first-k.first)
+			b = appendUint(b, uint64(len(a.runs)))
+			for _, r := range a.runs {
+				b = appendTaken(appendUint(b, uint64(r.state)), r.taken)
+				for _, c := range r.captured {
+					b = value.AppendState(appendBool(b, c.set), c.value)
+				}
+			}
+			b = appendTaken(appendInt(b, a.until), a.best)
+		}
+	}
+	b = appendUint(b, uint64(len(s.found)))
+	for _, f := range s.found {
+		b = appendInt(appendInt(b, f.ticks), f.number)
+		for _, v := range f.keys {
+			b = value.AppendState(b, v)
+		}
+		for _, v := range f.wanted {
+			b = value.AppendState(b, v)
+		}
+	}
+	return appendInt(b, s.began)
+}
+
+func appendTaken(b []byte, t *taken) []byte {
+	var as []int
+	for ; t != nil; t = t.before {
+		as = append(as, t.variable)
+	}
+	b = appendUint(b, uint64(len(as)))
+	for _, v := range slices.Backward(as) {
+		b = appendInt(b, int64(v))
+	}
+	return b
+}
+
+func (s *match) taken(r *stateReader) (t *taken, length int) {
+	length = r.count()
+	for range length {
+		v := int(r.int())
+		if v < -1 || v >= len(s.pattern.variables) {
+			r.fail()
+			return nil, 0
+		}
+		t = &taken{t, v}
+	}
+	return t, length
+}
+
+func (r *stateReader) values(n int) []value.Value {
+	list := make([]value.Value, n)
+	for i := range list {
+		list[i] = r.value()
+	}
+	return list
+}
+
+func (s *match) readState(r *stateReader) {
+	r.version()
+	s.told = r.int()
+	var attempts []*attempt
+	for range r.count() {
+		k := &matchKey{key: r.text(), values: r.values(len(s.keys))}
+		for range r.count() {
+			k.events.push(matchEvent{r.int(), r.values(len(s.values))})
+		}
+		for range r.count() {
+			a := s.attempt(r, k)
+			if !r.ok() {
+				return
+			}
+			k.attempts = append(k.attempts, a)
+			attempts = append(attempts, a)
+		}
+		s.states[k.key] = k
+	}
+	slices.SortFunc(attempts, func(a, b *attempt) int { return compareTicks(a.number, b.number) })
+	for _, a := range attempts {
+		a.place = s.attempts.PushBack(a)
+	}
+	slices.SortStableFunc(attempts, func(a, b *attempt) int { return compareTicks(a.until, b.until) })
+	for _, a := range attempts {
+		if a.best != nil {
+			a.accepted = s.accepted.PushBack(a)
+		}
+	}
+	for range r.count() {
+		f := foundMatch{ticks: r.int(), number: r.int(), keys: r.values(len(s.keys)), wanted: r.values(len(s.wanted))}
+		heap.Push(&s.found, f)
+	}
+	s.began = r.int()
+}
+
+// attempt reads an attempt of a key.
+func (s *match) attempt(r *stateReader, k *matchKey) *attempt {
+	a := &attempt{of: k, number: r.int(), first: r.int()}
+	events := int64(k.events.len())
+	if a.first < 0 || a.first >= events {
+		r.fail()
+		return nil
+	}
+	a.ticks = k.events.at(int(a.first)).ticks
+	for range r.count() {
+		run := matchRun{state: int(r.uint())}
+		run.taken, _ = s.taken(r)
+		for range s.slots {
+			run.captured = append(run.captured, capture{r.bool(), r.value()})
+		}
+		if run.state < 0 || run.state >= len(s.pattern.states) {
+			r.fail()
+			return nil
+		}
+		a.runs = append(a.runs, run)
+	}
+	a.until = r.int()
+	var length int
+	if a.best, length = s.taken(r); int64(length) > events-a.first {
+		r.fail()
+	}
+	s.weigh(a)
+	return a
 }
