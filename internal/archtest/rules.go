@@ -18,6 +18,7 @@ var floors = [][]string{
 	{"internal/lang/diag"}, // what all languages say of a wrong text
 	{"internal/wire/*", "internal/lang/*"},
 	{"internal/engine/*"},
+	{"internal/engine/leader"}, // above state
 	{"internal/engine/outbox"}, // between state and eventlog: it knows both contracts
 	{"internal/trust/*"},
 	{"internal/things/*", "internal/insights/*", "internal/actions/*"},
@@ -52,6 +53,8 @@ var shared = map[string]bool{
 var homes = map[string][]string{
 	"github.com/alecthomas/kong":          {"cmd/", "internal/cli"},
 	"github.com/coder/websocket":          {"internal/door/httpd"},
+	"github.com/dlclark/regexp2":          {"internal/insights/stream/script"},
+	"github.com/dop251/goja":              {"internal/insights/stream/script"},
 	"github.com/jackc/pgx":                {"internal/engine/state/postgres", "internal/engine/state/statetest"},
 	"github.com/mattn/go-isatty":          {"cmd/", "internal/cli"},
 	"github.com/minio/highwayhash":        {"internal/engine/eventlog/natslog"},
