@@ -104,12 +104,15 @@ func (r *run) join(in *asa.Input, n int, rows []*env) (out []*env) {
 		left := keys(in.Left, e)
 		found := false
 		for i, x := range joined {
+			if !sameKeys(left, right[i]) {
+				continue
+			}
 			time := e.time
 			if in.Kind == asa.JoinInput {
 				time = max(e.time, x.time)
 			}
 			both := e.with(n, item{here: true, row: x.value, time: x.time, meta: x.meta}, time)
-			if !near(in, both) || !sameKeys(left, right[i]) || in.On != nil && !both.holds(in.On) {
+			if !near(in, both) || in.On != nil && !both.holds(in.On) {
 				continue
 			}
 			found = true

@@ -109,7 +109,7 @@ func (w *writer) plain(src source) (string, table) {
 		k := pick(w, number, text, instant, bit, anything)
 		name := w.name("c")
 		// A name that the payload has too, perhaps in other letters.
-		if other := pick(w, "N", "k", "A", "x"); w.chance(15) && !used[other] {
+		if other := pick(w, "N", "k", "A", "x"); w.chance(25) && !used[other] {
 			name = other
 			used[name] = true
 		}
