@@ -26,6 +26,7 @@ type queries struct {
 	logger         *slog.Logger
 	turn           chan struct{}
 	longest        time.Duration // of one call
+	splitFrom      int64         // rows of a table that is read in parts
 	indexes        indexes
 	configurations Configurations // nil: there are none
 	queued         bool
@@ -36,7 +37,7 @@ type queries struct {
 const parallelQueries = 2
 
 func newQueries(db state.DB, limits *Limits, logger *slog.Logger, declared indexes) *queries {
-	return &queries{db: db, limits: limits, logger: logger, indexes: declared, turn: make(chan struct{}, parallelQueries), longest: 30 * time.Second}
+	return &queries{db: db, limits: limits, logger: logger, indexes: declared, turn: make(chan struct{}, parallelQueries), longest: 30 * time.Second, splitFrom: splitFrom}
 }
 
 // Bounds of a page.

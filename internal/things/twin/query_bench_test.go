@@ -47,7 +47,7 @@ func benchmarkQuery(b *testing.B, db state.DB) {
 	}
 }
 
-func fillTwins(b *testing.B, db state.DB, n int) {
+func fillTwins(b testing.TB, db state.DB, n int) {
 	b.Helper()
 	const batch = 2000
 	lim := StrictLimits()

@@ -149,22 +149,18 @@ func (t *table) add(keys []string, rows int64, measures []measure) {
 // groups gives a page of a grouped result.
 func (q *queries) groups(ctx context.Context, p *plan, page *Page) error {
 	want := p.left(p.size)
+	empty := func() *table {
+		return &table{after: p.place.group, begun: p.place.begun, most: want + 1, groups: map[groupSum]*group{}}
+	}
 	var t *table
-	empty := func() {
-		t = &table{after: p.place.group, begun: p.place.begun, most: want + 1, groups: map[groupSum]*group{}}
+	var err error
+	if s, ok := p.groupSQL(); ok {
+		t, err = q.groupInSQL(ctx, &s, empty)
+	} else {
+		t = empty()
+		err = q.groupInGo(ctx, p, t.add)
 	}
-	empty()
-	run := q.groupInGo
-	s, ok := p.groupSQL()
-	if ok {
-		run = func(ctx context.Context, p *plan, add addGroup) error {
-			return q.db.Read(ctx, func(tx state.Tx) error {
-				empty()
-				return s.run(ctx, tx, add)
-			})
-		}
-	}
-	if err := run(ctx, p, func(keys []string, rows int64, m []measure) { t.add(keys, rows, m) }); err != nil {
+	if err != nil {
 		return err
 	}
 	if p.query.GroupBy == nil && len(t.groups) == 0 && !p.place.begun {
@@ -288,8 +284,11 @@ func (q *queries) groupInGo(ctx context.Context, p *plan, add addGroup) error {
 
 // groupSQL is a grouped query that the database answers by itself.
 type groupSQL struct {
-	query    string
+	head     string // up to the condition
+	filter   string
+	by       string
 	args     []any
+	tables   map[string]string // that can be read in parts, by their aliases
 	keys     []twinsql.Column
 	measured []int // columns of the query with a measure
 	columns  int
@@ -330,15 +329,22 @@ func (p *plan) groupSQL() (s groupSQL, ok bool) {
 	read := func(table string) bool {
 		return strings.Contains(selected, table) || strings.Contains(p.filter.SQL, table)
 	}
-	s.query = "SELECT " + selected + " FROM " + p.tables(read("t."), read("s.")) + " WHERE " + p.filter.SQL
+	s.head = "SELECT " + selected + " FROM " + p.tables(read("t."), read("s.")) + " WHERE "
+	s.filter = p.filter.SQL
 	if by != nil {
-		s.query += " GROUP BY " + strings.Join(by, ", ")
+		s.by = " GROUP BY " + strings.Join(by, ", ")
+	}
+	s.tables = map[string]string{"t": "twin", "d": "device"}
+	if p.query.From == twinql.Modules {
+		s.tables["d"] = "module"
 	}
 	return s, true
 }
 
+func (s *groupSQL) text() string { return s.head + s.filter + s.by }
+
 func (s *groupSQL) run(ctx context.Context, tx state.Tx, add addGroup) error {
-	rows, err := tx.Query(ctx, s.query, s.args...)
+	rows, err := tx.Query(ctx, s.text(), s.args...)
 	if err != nil {
 		return err
 	}
