@@ -23,6 +23,8 @@ func BenchmarkStream(b *testing.B) {
 	}
 	for _, c := range []struct{ name, query string }{
 		{"filter", "SELECT deviceId, temperature FROM s TIMESTAMP BY ts WHERE temperature > 99.0"},
+		{"tumbling", "SELECT deviceId, AVG(temperature) AS a, COUNT(*) AS n FROM s TIMESTAMP BY ts GROUP BY deviceId, TumblingWindow(second, 5)"},
+		{"hopping", "SELECT deviceId, AVG(temperature) AS a, COUNT(*) AS n FROM s TIMESTAMP BY ts GROUP BY deviceId, HoppingWindow(second, 10, 1)"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			rows := 0
