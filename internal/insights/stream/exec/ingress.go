@@ -13,12 +13,14 @@ import (
 
 // Counts are the events of an input that were not taken as they came.
 type Counts struct {
-	Events            int64 // that were read
-	Early             int64 // dropped
-	Late              int64 // adjusted or dropped
-	Disordered        int64 // adjusted or dropped
-	InvalidTimestamp  int64 // dropped: TIMESTAMP BY gave no datetime
-	DeserializeErrors int64 // dropped: not readable
+	Events           int64 // that were read
+	Early            int64 // dropped
+	Late             int64 // adjusted or dropped
+	Disordered       int64 // adjusted or dropped
+	InvalidTimestamp int64 // dropped: TIMESTAMP BY gave no datetime
+	// InvalidTimestampKey is of events dropped as a key of OVER is null.
+	InvalidTimestampKey int64
+	DeserializeErrors   int64 // dropped: not readable
 }
 
 // ingress gives events their timestamps and brings them in order. Batches come

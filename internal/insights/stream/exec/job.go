@@ -40,6 +40,7 @@ type Input struct {
 	layout layout
 	next   fan
 	counts Counts
+	split  *split // nil: the events have one time
 	reader *batch.Projector
 	batch  *batch.Batch
 }
@@ -59,7 +60,12 @@ func (j *Job) Input(name string) *Input {
 }
 
 // Counts tells what became of the events so far.
-func (in *Input) Counts() Counts { return in.counts }
+func (in *Input) Counts() Counts {
+	if in.split != nil {
+		return in.split.counted(in.counts, in)
+	}
+	return in.counts
+}
 
 // Event adds an event, a JSON object, that arrived at a time; arrivals never go
 // back. metadata is what the adapter tells of it, a record or null. The event
@@ -155,6 +161,7 @@ type relation struct {
 type builder struct {
 	plan      *asa.Plan
 	options   Options
+	shared    *Job // nil: none
 	job       *Job
 	relations map[*asa.Relation]*relation
 }
@@ -175,7 +182,19 @@ func (j *Job) StateBytes() (n int64) {
 
 // New wires a plan.
 func New(p *asa.Plan, o Options) (*Job, error) {
-	b := &builder{plan: p, options: o, job: new(Job), relations: map[*asa.Relation]*relation{}}
+	over, err := substreams(p)
+	switch {
+	case err != nil:
+		return nil, err
+	case over != nil:
+		return newSplit(p, o, over)
+	}
+	return wire(p, o, nil)
+}
+
+// wire wires a plan. Another job of the plan can share what does not change.
+func wire(p *asa.Plan, o Options, shared *Job) (*Job, error) {
+	b := &builder{plan: p, options: o, shared: shared, job: new(Job), relations: map[*asa.Relation]*relation{}}
 	layouts := inputLayouts(p)
 	for _, r := range p.Relations {
 		var err error

@@ -24,8 +24,17 @@ type table struct {
 	name     string
 	layout   layout
 	versions []*tableVersion // in the order of time
+	indexes  map[*asa.Input]*index
 	joins    []*lookup
+	shared   bool // by the jobs of substreams, whose times differ
 	size     int64
+}
+
+// index finds the rows of a table by the keys of a join.
+type index struct {
+	keys     []eval.Value
+	versions map[*tableVersion]map[string][]int32
+	scratch  []byte
 }
 
 type tableVersion struct {
@@ -36,7 +45,16 @@ type tableVersion struct {
 
 // reference wires a table.
 func (b *builder) reference(r *asa.Relation, l *layout) error {
-	t := &table{name: r.Name, layout: *l}
+	if b.shared != nil {
+		for _, t := range b.shared.tables {
+			if t.name == r.Name {
+				t.shared = true
+				b.relations[r] = &relation{layout: t.layout, table: t}
+			}
+		}
+		return nil
+	}
+	t := &table{name: r.Name, layout: *l, indexes: map[*asa.Input]*index{}}
 	for name, versions := range b.options.Reference {
 		if !strings.EqualFold(name, r.Name) {
 			continue
@@ -84,8 +102,8 @@ func (t *table) add(v Version) error {
 		}
 	}
 	at, found := slices.BinarySearchFunc(t.versions, v.From, func(x *tableVersion, from int64) int { return compareTicks(x.from, from) })
-	for _, j := range t.joins {
-		if err := j.index(n); err != nil {
+	for _, x := range t.indexes {
+		if err := x.add(n); err != nil {
 			return err
 		}
 	}
@@ -100,8 +118,8 @@ func (t *table) add(v Version) error {
 func (t *table) drop(at int) {
 	v := t.versions[at]
 	t.size -= v.size
-	for _, j := range t.joins {
-		delete(j.indexes, v)
+	for _, x := range t.indexes {
+		delete(x.versions, v)
 	}
 	t.versions = slices.Delete(t.versions, at, at+1)
 }
@@ -120,7 +138,7 @@ func (t *table) at(ticks int64) (*tableVersion, error) {
 // reached forgets the versions that no row needs any more: until all joins have
 // reached the next one.
 func (t *table) reached() {
-	for len(t.versions) > 1 && !slices.ContainsFunc(t.joins, func(j *lookup) bool { return j.told+1 < t.versions[1].from }) {
+	for !t.shared && len(t.versions) > 1 && !slices.ContainsFunc(t.joins, func(j *lookup) bool { return j.told+1 < t.versions[1].from }) {
 		t.drop(0)
 	}
 }
@@ -128,14 +146,13 @@ func (t *table) reached() {
 // lookup joins rows with those of a table: with keys by an index, else by
 // looking at every row.
 type lookup struct {
-	table   *table
-	outer   bool
-	left    []eval.Value
-	right   []eval.Value
-	on      eval.Cond // nil: nothing besides
-	next    next
-	told    int64
-	indexes map[*tableVersion]map[string][]int32
+	table *table
+	outer bool
+	left  []eval.Value
+	index *index
+	on    eval.Cond // nil: nothing besides
+	next  next
+	told  int64
 
 	width   int // of the left
 	frame   eval.Frame
@@ -157,14 +174,11 @@ func (b *builder) lookup(q *asa.Query, n int, cols *columns, compiler eval.Compi
 	in := q.Sources[n]
 	t := b.relations[in.Relation].table
 	s := &lookup{
-		table: t, outer: in.Outer, next: to, indexes: map[*tableVersion]map[string][]int32{},
+		table: t, outer: in.Outer, next: to, index: t.indexes[in],
 		width: cols.base[n], out: batch.New(cols.base[n] + cols.sources[n].width()),
 	}
 	var err error
 	if s.left, err = compiler.Values(in.Left); err != nil {
-		return nil, err
-	}
-	if s.right, err = cols.alone(n).Values(in.Right); err != nil {
 		return nil, err
 	}
 	if in.On != nil {
@@ -172,23 +186,32 @@ func (b *builder) lookup(q *asa.Query, n int, cols *columns, compiler eval.Compi
 			return nil, err
 		}
 	}
-	for _, v := range t.versions {
-		if err := s.index(v); err != nil {
+	if s.index == nil {
+		s.index = &index{versions: map[*tableVersion]map[string][]int32{}}
+		if s.index.keys, err = cols.alone(n).Values(in.Right); err != nil {
 			return nil, err
 		}
+		for _, v := range t.versions {
+			if err := s.index.add(v); err != nil {
+				return nil, err
+			}
+		}
+		t.indexes[in] = s.index
 	}
-	t.joins = append(t.joins, s)
+	if b.shared == nil {
+		t.joins = append(t.joins, s)
+	}
 	return s, nil
 }
 
-// index prepares a version of the table.
-func (s *lookup) index(v *tableVersion) error {
-	if len(s.right) == 0 {
+// add prepares a version of the table.
+func (s *index) add(v *tableVersion) error {
+	if len(s.keys) == 0 {
 		return nil
 	}
 	var f eval.Frame
 	f.Of(v.rows.Time, v.rows.Cols)
-	cols, err := evaluate(s.right, &f, nil)
+	cols, err := evaluate(s.keys, &f, nil)
 	if err != nil {
 		return err
 	}
@@ -203,7 +226,7 @@ func (s *lookup) index(v *tableVersion) error {
 			rows[string(key)] = append(rows[string(key)], int32(i))
 		}
 	}
-	s.indexes[v] = rows
+	s.versions[v] = rows
 	return nil
 }
 
@@ -256,7 +279,7 @@ func (s *lookup) candidates(v *tableVersion, row int) ([]int32, error) {
 		return nil, err
 	}
 	s.scratch = key
-	return s.indexes[v][string(key)], nil
+	return s.index.versions[v][string(key)], nil
 }
 
 func (s *lookup) add(b *batch.Batch, v *tableVersion, l, r int32) error {
