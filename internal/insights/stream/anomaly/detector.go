@@ -13,6 +13,7 @@ const (
 	warmUp     = 10      // first events, which have no score
 	lags       = 16      // values that are remembered one by one
 	keep       = 10_000  // events that a generation lasts at least
+	linger     = 0.7     // share of the novelty before that is left at the next event
 	episodes   = 16      // earlier episodes that are remembered
 	quiet      = 30      // events without a new peak that end an episode
 	overshoot  = 1.8     // how far above its score the peak of an episode starts
@@ -40,6 +41,7 @@ type Detector struct {
 	mean12       float64
 	step24       float64 // mean size of the steps
 	deviation12  float64
+	trace        float64 // of the novelty of the events before
 	young, old   [contexts]grid
 	youngEvents  int64
 	youngStarted int64 // ticks
@@ -72,7 +74,8 @@ func (d *Detector) Score(ticks int64, v float64) float64 {
 	return s / (s + half)
 }
 
-// novelty is the mean over the contexts of how new the event is in each.
+// novelty is the mean over the contexts of how new the event is in each, to which
+// the novelty of the events just before adds.
 func (d *Detector) novelty(ticks int64, v float64) float64 {
 	if d.n == 0 {
 		for i := range d.lag {
@@ -132,7 +135,14 @@ func (d *Detector) novelty(ticks int64, v float64) float64 {
 	if d.n < warmUp {
 		return 0
 	}
-	return sum / contexts
+	d.trace *= linger
+	if sum == 0 {
+		return 0
+	}
+	s := sum / contexts
+	total := s + d.trace
+	d.trace += (1 - linger) * s
+	return total
 }
 
 // episode lets a raw score pass if it is above the peak of the episode before,

@@ -77,7 +77,7 @@ func (d *Detector) AppendState(b []byte) []byte {
 	w.byte(detectorState)
 	w.int(d.n)
 	w.floats(d.lag[:])
-	w.floats([]float64{d.mean4, d.mean12, d.step24, d.deviation12, d.peak})
+	w.floats([]float64{d.mean4, d.mean12, d.step24, d.deviation12, d.trace, d.peak})
 	w.int(d.youngEvents)
 	w.int(d.youngStarted)
 	w.int(d.raised)
@@ -104,7 +104,7 @@ func (d *Detector) ReadState(b []byte) ([]byte, error) {
 	s := Detector{limit: d.limit}
 	s.n = r.int()
 	r.numbers(s.lag[:])
-	for _, f := range []*float64{&s.mean4, &s.mean12, &s.step24, &s.deviation12, &s.peak} {
+	for _, f := range []*float64{&s.mean4, &s.mean12, &s.step24, &s.deviation12, &s.trace, &s.peak} {
 		*f = r.number()
 	}
 	s.youngEvents, s.youngStarted, s.raised, s.count = r.int(), r.int(), r.int(), r.int()
