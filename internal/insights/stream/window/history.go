@@ -248,7 +248,7 @@ type extremeRow struct {
 }
 
 func (h *extremeHistory) push(_ int64, args []value.Value) error {
-	x, err := comparable(args[0])
+	x, err := ordered(args[0])
 	if err != nil {
 		return err
 	}

@@ -134,9 +134,8 @@ type topHistory struct {
 	desc    []bool
 	one     bool
 	present bool
-	begin   int64 // number of the first row of the queue
-	end     int64 // number of the next row
-	rows    queue[int64]
+	begin   int64   // number of the first row of the queue
+	end     int64   // number of the next row
 	sorted  []top   // for TopOne: in the order of time, each going before those behind it
 	number  []int64 // of sorted
 	held    int64

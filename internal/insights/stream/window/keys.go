@@ -70,22 +70,23 @@ func (k *Keys) Bytes() int64 {
 	return k.held + int64(cap(k.keys))*16 + int64(len(k.table))*8 + int64(cap(k.whole))*8 + int64(cap(k.free))*4
 }
 
-// Intern appends the numbers of n rows to ids. cols are as many columns as
-// NewKeys was told of. A record or array is no key: the error stops the job.
-func (k *Keys) Intern(cols []*batch.Column, n int, ids []uint32) ([]uint32, error) {
+// Intern appends the numbers of the rows [from, to) to ids. cols are as many
+// columns as NewKeys was told of. A record or array is no key: the error stops
+// the job.
+func (k *Keys) Intern(cols []*batch.Column, from, to int, ids []uint32) ([]uint32, error) {
 	switch {
 	case k.columns == 0:
-		for range n {
+		for range to - from {
 			ids = append(ids, 0)
 		}
 		return ids, nil
 	case k.columns == 1 && !cols[0].Mixed && cols[0].Kind == value.Text && !cols[0].HasNulls():
-		for _, s := range cols[0].Texts[:n] {
+		for _, s := range cols[0].Texts[from:to] {
 			ids = append(ids, k.text(s))
 		}
 		return ids, nil
 	}
-	for i := range n {
+	for i := from; i < to; i++ {
 		b := k.scratch[:0]
 		var whole uint64
 		for c, col := range cols {

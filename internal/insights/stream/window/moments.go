@@ -119,25 +119,40 @@ func (a *moments) readState(r *reader, n int) {
 // numbers is the percentiles: all numbers of a group.
 type numbers struct {
 	lists [][]cell
-	held  int64 // bytes of the lists
+	spare [][]cell // empty ones to be used again
+	held  int64    // bytes of both
 }
+
+// mostSpare is the longest list that is kept for use.
+const mostSpare = 256
 
 func (a *numbers) fresh() accumulators { return new(numbers) }
 func (a *numbers) grow(n int)          { a.lists = growTo(a.lists, n) }
-func (a *numbers) bytes() int64        { return int64(cap(a.lists))*24 + a.held }
+func (a *numbers) bytes() int64        { return int64(cap(a.lists)+cap(a.spare))*24 + a.held }
 
 func (a *numbers) clear(slot uint32) {
-	a.held -= int64(cap(a.lists[slot])) * 16
+	switch l := a.lists[slot]; {
+	case cap(l) > mostSpare || len(a.spare) >= cap(a.lists):
+		a.held -= int64(cap(l)) * 16
+	case cap(l) > 0:
+		a.spare = append(a.spare, l[:0])
+	}
 	a.lists[slot] = nil
 }
 
 func (a *numbers) reset() {
-	clear(a.lists)
-	a.lists, a.held = a.lists[:0], 0
+	for i := range a.lists {
+		a.clear(uint32(i))
+	}
+	a.lists = a.lists[:0]
 }
 
 func (a *numbers) put(slot uint32, list ...cell) {
 	l := a.lists[slot]
+	if n := len(a.spare); l == nil && n > 0 {
+		l = a.spare[n-1]
+		a.spare = a.spare[:n-1]
+	}
 	was := cap(l)
 	l = append(l, list...)
 	a.held += int64(cap(l)-was) * 16
@@ -151,7 +166,7 @@ func percentileNumber(v value.Value) (cell, error) {
 	if err != nil {
 		return cell{}, err
 	}
-	return comparable(v)
+	return ordered(v)
 }
 
 func (a *numbers) add(slots []uint32, in *input) error {
@@ -175,13 +190,13 @@ func (a *numbers) merge(slots []uint32, others accumulators) error {
 }
 
 func (a *numbers) result(slot uint32, how *Aggregate) (value.Value, error) {
-	slices.SortStableFunc(a.lists[slot], orderCells)
+	slices.SortFunc(a.lists[slot], orderCells)
 	return percentile(a.lists[slot], how), nil
 }
 
-// orderCells orders numbers, which can always be compared.
+// orderCells orders numbers, which never fails.
 func orderCells(a, b cell) int {
-	order, _ := compareCells(a, b) //nolint:errcheck // both are numbers
+	order, _ := compareCells(a, b)
 	return order
 }
 

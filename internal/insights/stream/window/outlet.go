@@ -9,7 +9,7 @@ import (
 )
 
 // mostOut is how many rows are emitted at a time.
-const mostOut = 4096
+const mostOut = 1024
 
 // outlet collects the rows that leave, and brings those of several engines into
 // one order.

@@ -63,14 +63,15 @@ func (e *sessions) rows(in *rows) error {
 			})
 		}
 		var err error
-		if e.ids, err = e.over.Intern(in.keys[e.from:e.to], len(in.time), e.ids[:0]); err != nil {
+		if e.ids, err = e.over.Intern(in.keys[e.from:e.to], in.from, in.to, e.ids[:0]); err != nil {
 			return err
 		}
 		ids = e.ids
 	}
-	e.pending = growTo(e.pending[:0], len(in.time))
-	from := 0
-	for i, t := range in.time {
+	e.pending = growTo(e.pending[:0], in.to-in.from)
+	from := in.from
+	for i := in.from; i < in.to; i++ {
+		t := in.time[i]
 		if len(e.heap) > 0 && e.list[e.heap[0]].look < t {
 			if err := e.add(in, from, i); err != nil {
 				return err
@@ -80,7 +81,7 @@ func (e *sessions) rows(in *rows) error {
 				return err
 			}
 		}
-		key := ids[i]
+		key := ids[i-in.from]
 		if int(key) >= len(e.byKey) {
 			e.byKey = growTo(e.byKey, int(key)+1)
 		}
@@ -91,9 +92,9 @@ func (e *sessions) rows(in *rows) error {
 		}
 		s := &e.list[at-1]
 		s.last = t
-		e.pending[i] = e.slot(at-1, s, in.ids[i])
+		e.pending[i-in.from] = e.slot(at-1, s, in.ids[i-in.from])
 	}
-	return e.add(in, from, len(in.time))
+	return e.add(in, from, in.to)
 }
 
 // begin opens a session.
@@ -154,7 +155,7 @@ func (e *sessions) add(in *rows, from, to int) error {
 	}
 	for k, a := range e.accs {
 		e.in = input{in.time, in.args[k], from, to}
-		if err := a.add(e.pending[from:to], &e.in); err != nil {
+		if err := a.add(e.pending[from-in.from:to-in.from], &e.in); err != nil {
 			return err
 		}
 	}

@@ -106,7 +106,8 @@ type sliding struct {
 func newSliding(size int64, s *sink) *sliding { return &sliding{sink: s, size: size} }
 
 func (e *sliding) rows(in *rows) error {
-	for i, t := range in.time {
+	for i := in.from; i < in.to; i++ {
+		t := in.time[i]
 		if t > e.now || len(e.changed) == 0 {
 			if err := e.reached(t - 1); err != nil {
 				return err
@@ -115,7 +116,7 @@ func (e *sliding) rows(in *rows) error {
 				return err
 			}
 		}
-		id := in.ids[i]
+		id := in.ids[i-in.from]
 		if int(id) >= len(e.groups) {
 			e.groups = growTo(e.groups, int(id)+1)
 		}

@@ -17,7 +17,7 @@ func (e *snapshots) rows(in *rows) error {
 	if e.open == nil {
 		e.open = &pane{accs: e.sink.plan.accumulators()}
 	}
-	for from, n := 0, len(in.time); from < n; {
+	for from, n := in.from, in.to; from < n; {
 		t := in.time[from]
 		to := from + 1
 		for to < n && in.time[to] == t {
@@ -27,7 +27,7 @@ func (e *snapshots) rows(in *rows) error {
 			return err
 		}
 		e.at = t
-		slots := e.slots.find(e.open, in.ids[from:to])
+		slots := e.slots.find(e.open, in.ids[from-in.from:to-in.from])
 		for i, a := range e.open.accs {
 			e.in = input{in.time, in.args[i], from, to}
 			if err := a.add(slots, &e.in); err != nil {

@@ -87,7 +87,6 @@ type Grouper struct {
 	engines []engine
 	out     *outlet
 	sets    []*set
-	ids     []uint32
 	in      rows
 	reached int64 // no row of up to this time comes any more
 }
@@ -104,13 +103,18 @@ type engine interface {
 	readState(r *reader)
 }
 
-// rows is a batch of rows for engines.
+// rows is the rows [from, to) of a batch, for engines.
 type rows struct {
-	time []int64
-	ids  []uint32 // of group keys
-	keys []*batch.Column
-	args [][]*batch.Column // by set of accumulators
+	from, to int
+	time     []int64
+	ids      []uint32 // of group keys, the first for from
+	keys     []*batch.Column
+	args     [][]*batch.Column // by set of accumulators
 }
+
+// mostIn is how many rows are taken at a time: what belongs to them stays in
+// the nearest cache, and takes little memory between batches.
+const mostIn = 512
 
 // set is accumulators that one or several aggregates use.
 type set struct {
@@ -220,6 +224,25 @@ func (g *Grouper) Rows(time []int64, keys []*batch.Column, args [][]*batch.Colum
 		}
 		last = t
 	}
+	in := &g.in
+	in.time, in.keys, in.args = time, keys, in.args[:0]
+	for _, s := range g.sets {
+		in.args = append(in.args, args[s.from])
+	}
+	for from := 0; from < len(time); from += mostIn {
+		in.from, in.to = from, min(len(time), from+mostIn)
+		if err := g.some(in); err != nil {
+			return err
+		}
+	}
+	g.reached = max(g.reached, last-1)
+	in.time, in.keys = nil, nil
+	clear(in.args)
+	return g.limit()
+}
+
+// some adds the rows of in.
+func (g *Grouper) some(in *rows) error {
 	if g.keys.Full() {
 		g.keys.Sweep(func(used Set) {
 			for _, e := range g.engines {
@@ -228,25 +251,15 @@ func (g *Grouper) Rows(time []int64, keys []*batch.Column, args [][]*batch.Colum
 		})
 	}
 	var err error
-	g.ids, err = g.keys.Intern(keys[:g.spec.GroupKeys], len(time), g.ids[:0])
-	if err != nil {
+	if in.ids, err = g.keys.Intern(in.keys[:g.spec.GroupKeys], in.from, in.to, in.ids[:0]); err != nil {
 		return err
-	}
-	in := &g.in
-	in.time, in.ids, in.keys, in.args = time, g.ids, keys, in.args[:0]
-	for _, s := range g.sets {
-		in.args = append(in.args, args[s.from])
 	}
 	for _, e := range g.engines {
 		if err := e.rows(in); err != nil {
 			return err
 		}
 	}
-	g.reached = max(g.reached, last-1)
-	if err := g.out.flush(); err != nil {
-		return err
-	}
-	return g.limit()
+	return g.out.flush()
 }
 
 func (g *Grouper) limit() error {
@@ -273,9 +286,12 @@ func (g *Grouper) Reached(ticks int64) error {
 	return g.out.flush()
 }
 
+// baseBytes is what a grouper takes before it has any row.
+const baseBytes = 2 << 10
+
 // Bytes is roughly how much memory the grouper keeps.
 func (g *Grouper) Bytes() int64 {
-	n := g.keys.Bytes() + int64(cap(g.ids))*4
+	n := baseBytes + g.keys.Bytes() + int64(cap(g.in.ids))*4
 	for _, e := range g.engines {
 		n += e.bytes()
 	}

@@ -3,6 +3,8 @@ package window_test
 import (
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -40,10 +42,8 @@ func TestWindows(t *testing.T) {
 		{"session, at the check", "SessionWindow(second, 5, 10)", []float64{2, 7, 12, 17, 20, 20.5}, "20: 5 15\n25.5: 1 6\n"},
 		{"session, opened on a multiple", "SessionWindow(second, 8, 10)", []float64{10, 18, 20, 21}, "20: 3 6\n29: 1 4\n"},
 		{"snapshot", "System.Timestamp()", []float64{1, 1, 2}, "1: 2 3\n2: 1 3\n"},
-		{"several", "Windows(TumblingWindow(second, 2), TumblingWindow(second, 3), HoppingWindow(second, 4, 2))", []float64{1, 2.5, 6},
-			"2: 1 1\n2: 1 1\n3: 2 3\n4: 1 2\n4: 2 3\n6: 1 3\n6: 1 3\n6: 2 5\n8: 1 3\n"},
-		{"mixed", "Windows(SlidingWindow(second, 2), TumblingWindow(second, 2), System.Timestamp(), SessionWindow(second, 1, 5))", []float64{1, 2},
-			"1: 1 1\n1: 1 1\n2: 2 3\n2: 2 3\n2: 1 2\n3: 1 2\n3: 2 3\n"},
+		{"several", "Windows(TumblingWindow(second, 2), TumblingWindow(second, 3), HoppingWindow(second, 4, 2))", []float64{1, 2.5, 6}, "2: 1 1\n2: 1 1\n3: 2 3\n4: 1 2\n4: 2 3\n6: 1 3\n6: 1 3\n6: 2 5\n8: 1 3\n"},
+		{"mixed", "Windows(SlidingWindow(second, 2), TumblingWindow(second, 2), System.Timestamp(), SessionWindow(second, 1, 5))", []float64{1, 2}, "1: 1 1\n1: 1 1\n2: 2 3\n2: 2 3\n2: 1 2\n3: 1 2\n3: 2 3\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestKeys(t *testing.T) {
 	}
 	null, i, f, s := value.Value{}, value.Int, value.Number, value.String
 	err := g.add(row(i(1), s("a")), row(f(1), s("a")), row(null, s("a")), row(null, null), row(f(0.5), s("")), row(s("1"), s("a")), row(value.Bool(true), s("a")),
-		row(f(2), s("a")), row(i(2), s("a")), row(value.Time(1), s("a")), row(s("a"), s("b")), row(s("ab"), s("")), row(f(-0.0), null), row(i(0), null))
+		row(f(2), s("a")), row(i(2), s("a")), row(value.Time(1), s("a")), row(s("a"), s("b")), row(s("ab"), s("")), row(f(math.Copysign(0, -1)), null), row(i(0), null))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +240,10 @@ func TestKeys(t *testing.T) {
 
 // Keys that are idle go, and those in use keep what is known of them.
 func TestKeysGo(t *testing.T) {
-	for _, w := range []string{"TumblingWindow(second, 10)", "HoppingWindow(second, 10, 2)", "SlidingWindow(second, 3)", "SessionWindow(second, 3, 10)", "System.Timestamp()",
-		"Windows(TumblingWindow(second, 10), SessionWindow(second, 2, 5) OVER (PARTITION BY l))"} {
+	for _, w := range []string{
+		"TumblingWindow(second, 10)", "HoppingWindow(second, 10, 2)", "SlidingWindow(second, 3)", "SessionWindow(second, 3, 10)", "System.Timestamp()",
+		"Windows(TumblingWindow(second, 10), SessionWindow(second, 2, 5) OVER (PARTITION BY l))",
+	} {
 		t.Run(w, func(t *testing.T) {
 			g := newGrouping(t, queryOf(t, "SELECT k, COUNT(*) AS n, COUNT(DISTINCT x) AS d FROM i GROUP BY k, "+w))
 			var most, first int64
@@ -363,5 +365,33 @@ func TestStateRefused(t *testing.T) {
 	state[0] = 99
 	if err := g.ReadState(state); !errors.Is(err, window.ErrState) {
 		t.Error(err)
+	}
+}
+
+// Many small groupings that wait for something to happen.
+func TestIdleSize(t *testing.T) {
+	for _, w := range []string{"TumblingWindow(second, 5)", "HoppingWindow(second, 10, 1)", "SlidingWindow(second, 5)", "SessionWindow(second, 5, 10)"} {
+		q := queryOf(t, "SELECT k, AVG(x) AS a, MAX(x) AS b, COUNT(*) AS n FROM i GROUP BY k, "+w)
+		const n = 500
+		all := make([]*grouping, n)
+		heap := func() uint64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		before := heap()
+		for i := range all {
+			all[i] = newGrouping(t, q)
+			if err := all[i].add(at(1, 2, 3)...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		each := int64(heap()-before) / n
+		if each > 8<<10 {
+			t.Errorf("%s: %d bytes", w, each)
+		}
+		t.Logf("%s: %d bytes, by its own count %d", w, each, all[0].Bytes())
+		runtime.KeepAlive(all)
 	}
 }
