@@ -365,6 +365,10 @@ func (q *selectBinder) user(c *Call, sc scope) Expr {
 	}
 	out := &Call{at: c.at, Space: "udf", Name: c.Name}
 	for _, a := range c.Args {
+		if n, ok := q.rows(a); ok && q.match == nil && (!sc.only || n == sc.source) { // the whole event
+			out.Args = append(out.Args, &Field{at: at(a.Pos()), Source: n})
+			continue
+		}
 		out.Args = append(out.Args, q.value(a, sc))
 	}
 	return out

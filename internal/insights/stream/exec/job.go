@@ -10,6 +10,7 @@ import (
 	"dunlin/internal/insights/stream/clock"
 	"dunlin/internal/insights/stream/eval"
 	"dunlin/internal/insights/stream/scalar"
+	"dunlin/internal/insights/stream/script"
 	"dunlin/internal/insights/stream/value"
 	"dunlin/internal/lang/asa"
 )
@@ -24,6 +25,9 @@ type Options struct {
 	// Reference holds the tables that are joined, by their names in any case:
 	// at least one version of each.
 	Reference map[string][]Version
+	// Functions are the user-defined ones, and Scripts the limits of a call.
+	Functions []*script.Function
+	Scripts   script.Limits
 }
 
 // Job is a plan that runs.
@@ -31,6 +35,8 @@ type Job struct {
 	inputs []*Input
 	states []stateful // in the order of wiring, which is that of the plan
 	tables []*table
+	// scripts are shared by the jobs of substreams.
+	scripts *scripts
 }
 
 // Input is where events of an input come in.
@@ -160,6 +166,7 @@ type relation struct {
 
 type builder struct {
 	plan      *asa.Plan
+	scripts   *scripts
 	options   Options
 	shared    *Job // nil: none
 	job       *Job
@@ -194,7 +201,11 @@ func New(p *asa.Plan, o Options) (*Job, error) {
 
 // wire wires a plan. Another job of the plan can share what does not change.
 func wire(p *asa.Plan, o Options, shared *Job) (*Job, error) {
-	b := &builder{plan: p, options: o, shared: shared, job: new(Job), relations: map[*asa.Relation]*relation{}}
+	b := &builder{plan: p, options: o, shared: shared, job: new(Job), scripts: newScripts(o), relations: map[*asa.Relation]*relation{}}
+	if shared != nil {
+		b.scripts = shared.scripts
+	}
+	b.job.scripts = b.scripts
 	layouts := inputLayouts(p)
 	for _, r := range p.Relations {
 		var err error
@@ -274,6 +285,7 @@ func recordOf(names []string, to next) next {
 // they are grouped.
 type columns struct {
 	q        *asa.Query
+	scripts  *scripts
 	sources  []layout
 	base     []int // first column of each source
 	times    []int // column with the time of each source; -1: there is none
@@ -285,7 +297,7 @@ type columns struct {
 // functions and its time, and then the others, of which streams that are joined
 // have their time behind them.
 func (b *builder) newColumns(q *asa.Query) *columns {
-	c := &columns{q: q}
+	c := &columns{q: q, scripts: b.scripts}
 	timed := slices.ContainsFunc(q.Sources, func(in *asa.Input) bool { return in.Kind == asa.JoinInput })
 	walkQuery(q, func(e asa.Expr) {
 		r, ok := e.(*asa.Ref)
@@ -342,7 +354,10 @@ func (c *columns) Ref(r *asa.Ref) int {
 }
 
 // Call implements eval.Names.
-func (c *columns) Call(call *asa.Call, _ eval.Compiler) (eval.Value, error) {
+func (c *columns) Call(call *asa.Call, compiler eval.Compiler) (eval.Value, error) {
+	if call.Space != "" {
+		return c.script(call, compiler)
+	}
 	source, ok := metadataSource(call)
 	if !ok {
 		return nil, fmt.Errorf("the function %s is not supported yet", call.Name)

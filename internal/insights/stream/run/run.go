@@ -11,6 +11,7 @@ import (
 	"dunlin/internal/insights/stream/batch"
 	"dunlin/internal/insights/stream/clock"
 	"dunlin/internal/insights/stream/exec"
+	"dunlin/internal/insights/stream/script"
 	"dunlin/internal/insights/stream/value"
 	"dunlin/internal/lang/asa"
 	"dunlin/internal/lang/diag"
@@ -23,6 +24,9 @@ type Script struct {
 	Catalog asa.Catalog
 	// Reference holds the tables that Catalog names, by name.
 	Reference map[string][]exec.Version
+	// Functions are those that users defined. With Catalog.Functions nil, any
+	// name of a function is bound.
+	Functions []*script.Function
 }
 
 // CompileError says that the query cannot run.
@@ -49,15 +53,18 @@ type Runner struct {
 
 // New compiles a script. emit takes each row; an error of it ends the run.
 func New(s Script, emit func(Row) error) (*Runner, error) {
-	script, notes, err := asa.Parse(s.Query)
+	parsed, notes, err := asa.Parse(s.Query)
 	if err != nil {
 		return nil, &CompileError{err}
 	}
-	plan, more, err := asa.Bind(script, s.Query, s.Catalog)
+	for _, f := range s.Functions {
+		s.Catalog.Functions = append(slices.Clone(s.Catalog.Functions), f.Name())
+	}
+	plan, more, err := asa.Bind(parsed, s.Query, s.Catalog)
 	if err != nil {
 		return nil, &CompileError{err}
 	}
-	job, err := exec.New(plan, exec.Options{Policy: s.Policy, Reference: s.Reference, Output: func(output string, names []string, b *batch.Batch) error {
+	job, err := exec.New(plan, exec.Options{Policy: s.Policy, Reference: s.Reference, Functions: s.Functions, Output: func(output string, names []string, b *batch.Batch) error {
 		for i, t := range b.Time {
 			if err := emit(Row{Output: output, Time: t, Value: record(names, b, i)}); err != nil {
 				return err
