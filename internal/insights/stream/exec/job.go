@@ -385,9 +385,6 @@ func metadataPath(s string) []string {
 
 func (b *builder) query(r *asa.Relation) error {
 	q := r.Query
-	if q.Window != nil {
-		return fmt.Errorf("windows are not supported yet")
-	}
 	cols := b.newColumns(q)
 	first := cols // before MATCH_RECOGNIZE, of which only the result goes on
 	if q.Match != nil {
@@ -400,7 +397,11 @@ func (b *builder) query(r *asa.Relation) error {
 	out := new(fan)
 	rel := &relation{out: out}
 	// From the last step to the first, as each needs to know the next.
-	step, err := b.result(q, cols, compiler, rel)
+	last := b.result
+	if q.Window != nil {
+		last = b.group
+	}
+	step, err := last(q, cols, compiler, rel)
 	if err != nil {
 		return err
 	}
