@@ -2,7 +2,9 @@ package exec
 
 import (
 	"fmt"
+	"strings"
 
+	"dunlin/internal/insights/stream/anomaly"
 	"dunlin/internal/insights/stream/batch"
 	"dunlin/internal/insights/stream/eval"
 	"dunlin/internal/insights/stream/value"
@@ -164,6 +166,17 @@ func analyticOf(a *asa.Analytic, cols *columns, compiler eval.Compiler) (f *anal
 			desc = append(desc, o.Desc)
 		}
 		f.fresh = func() history { return &top{most: most, array: name == "CollectTop", desc: desc, span: span} }
+	case "AnomalyScore":
+		subject()
+		f.fresh = func() history { return newScore(span) }
+	case "AnomalyDetection_SpikeAndDip":
+		length, sides := number(2), anomalySides[strings.ToLower(args[3].(*asa.Literal).Text)]
+		add(args[:2]...)
+		f.fresh = func() history { return newDocumented(anomaly.NewSpikeAndDip(length, span, sides)) }
+	case "AnomalyDetection_ChangePoint":
+		length := number(2)
+		add(args[:2]...)
+		f.fresh = func() history { return newDocumented(anomaly.NewChangePoint(length, span)) }
 	default:
 		return nil, 0, fmt.Errorf("the function %s is not supported yet", name)
 	}

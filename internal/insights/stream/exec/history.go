@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 
@@ -179,6 +180,12 @@ type sumSince struct {
 }
 
 func (h *sum) row(ticks int64, counts bool, args []value.Value) (value.Value, error) {
+	// What is too old as a whole goes at once, as it does with an idle key: sums
+	// of floats depend on their order, and that must not depend on when a key is
+	// forgotten.
+	if h.newest() <= ticks-h.span {
+		h.newer, h.all, h.older = queue[event]{list: h.newer.list[:0]}, total{}, h.older[:0]
+	}
 	if counts && !args[0].IsNull() {
 		v, err := scalar.ToNumber(args[0])
 		if err != nil {
@@ -199,6 +206,17 @@ func (h *sum) row(ticks int64, counts bool, args []value.Value) (value.Value, er
 		return value.Value{}, nil
 	}
 	return value.Number(t.asFloat() / float64(t.ints+t.floats)), nil
+}
+
+// newest is the time of the last event.
+func (h *sum) newest() int64 {
+	switch n := h.newer.len(); {
+	case n > 0:
+		return h.newer.at(n - 1).ticks
+	case len(h.older) > 0:
+		return h.older[0].ticks
+	}
+	return math.MaxInt64
 }
 
 func (h *sum) expire(until int64) {
