@@ -21,7 +21,8 @@ type split struct {
 	job     *Job // that is split
 	idle    int64
 	streams map[string]*substream
-	told    int64 // time of arrival that all keys were told of
+	told    int64   // time of arrival that all keys were told of
+	arrived []int64 // by input, up to which arrival keys were told
 	touched []*substream
 	part    []*batch.Batch // by input
 	scratch []byte
@@ -54,8 +55,10 @@ func newSplit(p *asa.Plan, o Options, over []*asa.Input) (*Job, error) {
 		return nil, err
 	}
 	s := &split{plan: p, options: o, job: j, idle: math.MaxInt64, streams: map[string]*substream{}, told: math.MinInt64}
-	if o.Policy.Late >= 0 {
-		s.idle = o.Policy.Late + spans(p)
+	if o.Policy.Late >= 0 && o.Policy.Early >= 0 {
+		// A later event is behind all that the key has seen, which may be ahead
+		// of its arrival, and behind all windows of it.
+		s.idle = o.Policy.Late + o.Policy.Early + spans(p)
 	}
 	for i, in := range j.inputs {
 		from := over[i]
@@ -75,6 +78,7 @@ func newSplit(p *asa.Plan, o Options, over []*asa.Input) (*Job, error) {
 		in.split = s
 		in.next = fan{to: []next{&splitInput{split: s, number: i, keys: keys}}}
 		s.part = append(s.part, batch.New(in.layout.width()))
+		s.arrived = append(s.arrived, math.MinInt64)
 	}
 	j.states = []stateful{s}
 	return j, nil
@@ -170,11 +174,26 @@ func keepsApart(q *asa.Query, n int, in *asa.Input) error {
 		switch {
 		case joins && !among(joined, e):
 			return fmt.Errorf("TIMESTAMP BY ... OVER gives each key a time of its own: the join of '%s' has to compare the keys", in.Name)
-		case !joins && q.Window != nil && !among(q.Keys, e) && !among(q.Window.Over, e):
+		case !joins && q.Window != nil && !grouped(q, func(keys []asa.Expr) bool { return among(keys, e) }):
 			return fmt.Errorf("TIMESTAMP BY ... OVER gives each key a time of its own: add the keys of '%s' to GROUP BY", in.Name)
 		}
 	}
 	return nil
+}
+
+// grouped tells whether all windows of a query have keys of which something
+// holds. A session with keys of its own has only those.
+func grouped(q *asa.Query, holds func(keys []asa.Expr) bool) bool {
+	windows := []*asa.Window{q.Window}
+	if q.Window.Kind == asa.Windows {
+		windows = q.Window.Members
+	}
+	return !slices.ContainsFunc(windows, func(w *asa.Window) bool {
+		if len(w.Over) > 0 {
+			return !holds(w.Over)
+		}
+		return !holds(q.Keys)
+	})
 }
 
 // spans adds up how far all steps of a plan look back.
@@ -188,6 +207,8 @@ func spans(p *asa.Plan) (sum int64) {
 		for _, a := range q.Analytic {
 			if a.Limit != nil {
 				most = max(most, a.Limit.Ticks())
+			} else {
+				most = max(most, interval(a))
 			}
 		}
 		if q.Match != nil {
@@ -208,6 +229,11 @@ func spans(p *asa.Plan) (sum int64) {
 		}
 	}
 	return sum
+}
+
+// interval is how long ISFIRST remembers.
+func interval(a *asa.Analytic) int64 {
+	return asa.Duration{Unit: fixedUnits[a.Call.Args[0].(*asa.Literal).Text], Count: a.Call.Args[1].(*asa.Literal).Int}.Ticks()
 }
 
 func windowSpan(w *asa.Window) int64 {
@@ -280,11 +306,14 @@ func (x *split) stream(key []byte) (*substream, error) {
 func (s *splitInput) reached(arrival int64) error {
 	x := s.split
 	x.told = arrival
+	// An input may be read ahead of another.
+	x.arrived[s.number] = arrival
+	all := slices.Min(x.arrived)
 	for key, k := range x.streams {
 		if err := k.job.inputs[s.number].next.reached(arrival); err != nil {
 			return err
 		}
-		if arrival != value.MaxTicks && x.idle < math.MaxInt64 && arrival-k.last > x.idle {
+		if arrival != value.MaxTicks && x.idle < math.MaxInt64 && all > math.MinInt64 && all-k.last > x.idle {
 			if err := k.job.End(); err != nil {
 				return err
 			}

@@ -45,6 +45,9 @@ func (r *run) source(in *asa.Input, n int) []row {
 		}
 		var over []value.Value
 		for _, k := range in.Over {
+			if f, ok := k.(*asa.Field); ok && strings.EqualFold(f.Path[0], "PartitionId") {
+				panic(unsupported("partitions"))
+			}
 			over = append(over, e.value(k))
 		}
 		if slices.ContainsFunc(over, value.Value.IsNull) {

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"dunlin/internal/insights/stream/clock"
 	"dunlin/internal/insights/stream/scalar"
@@ -35,13 +34,20 @@ type Row struct {
 	Value  value.Value
 }
 
+// Version is what is in a table of reference data from a time on, until the
+// next version begins.
+type Version struct {
+	From int64 // ticks
+	Rows []value.Value
+}
+
 // ErrUnsupported says that the oracle does not know what the plan uses.
 var ErrUnsupported = errors.New("the oracle does not know it")
 
 // Run gives the rows of all outputs in the order of time. Events are in the
-// order of their arrival; reference has the rows of each table, by name in
-// small letters. The error is a *scalar.Error when the query fails.
-func Run(p *asa.Plan, policy clock.Policy, events []Event, reference map[string][]value.Value) (rows []Row, err error) {
+// order of their arrival; reference has the versions of each table, in
+// their order, by name in small letters. The error is a *scalar.Error when the query fails.
+func Run(p *asa.Plan, policy clock.Policy, events []Event, reference map[string][]Version) (rows []Row, err error) {
 	r := &run{policy: policy, events: events, reference: reference, done: map[*asa.Relation][]row{}}
 	defer func() {
 		switch e := recover().(type) {
@@ -97,7 +103,7 @@ type row struct {
 type run struct {
 	policy    clock.Policy
 	events    []Event
-	reference map[string][]value.Value
+	reference map[string][]Version
 	done      map[*asa.Relation][]row
 }
 
@@ -112,12 +118,8 @@ func (r *run) relation(rel *asa.Relation) []row {
 		rows = r.query(rel.Query)
 	case asa.United:
 		rows = r.union(rel)
-	case asa.ReferenceInput:
-		for _, v := range r.reference[strings.ToLower(rel.Name)] {
-			rows = append(rows, row{value: v})
-		}
-	case asa.StreamInput:
-		panic("oracle: an input is read with its policies")
+	case asa.StreamInput, asa.ReferenceInput:
+		panic("oracle: inputs are read where they are used")
 	}
 	r.done[rel] = rows
 	return rows

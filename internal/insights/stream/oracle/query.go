@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -87,7 +88,6 @@ func apply(in *asa.Input, n int, rows []*env) (out []*env) {
 // join pairs every row with every row of the joined source and keeps those for
 // which the whole condition holds. Keys are the same only when their types are.
 func (r *run) join(in *asa.Input, n int, rows []*env) (out []*env) {
-	joined := r.source(in, n)
 	keys := func(list []asa.Expr, e *env) (keys []value.Value) {
 		for _, x := range list {
 			keys = append(keys, e.value(x))
@@ -95,28 +95,34 @@ func (r *run) join(in *asa.Input, n int, rows []*env) (out []*env) {
 		key(keys) // an error also where there is no partner
 		return keys
 	}
+	candidates := r.candidates(in, n)
 	var right [][]value.Value
-	for _, x := range joined {
-		e := &env{time: x.time, sources: map[int]item{n: {here: true, row: x.value, time: x.time, meta: x.meta}}}
-		right = append(right, keys(in.Right, e))
+	for _, x := range candidates {
+		right = append(right, keys(in.Right, &env{time: x.time, sources: map[int]item{n: x.item}}))
 	}
 	for _, e := range rows {
 		left := keys(in.Left, e)
-		found := false
-		for i, x := range joined {
-			if !sameKeys(left, right[i]) {
+		found, version := false, in.Kind != asa.ReferenceJoin
+		for i, x := range candidates {
+			if in.Kind == asa.ReferenceJoin {
+				if e.time < x.time || e.time >= x.until {
+					continue
+				}
+				version = true
+				x.time = e.time
+			}
+			if !x.here || !sameKeys(left, right[i]) {
 				continue
 			}
-			time := e.time
-			if in.Kind == asa.JoinInput {
-				time = max(e.time, x.time)
-			}
-			both := e.with(n, item{here: true, row: x.value, time: x.time, meta: x.meta}, time)
+			both := e.with(n, x.item, max(e.time, x.time))
 			if !near(in, both) || in.On != nil && !both.holds(in.On) {
 				continue
 			}
 			found = true
 			out = append(out, both)
+		}
+		if !version {
+			panic(failure(scalar.InvalidArgument, "there is no reference data for the time"))
 		}
 		if !found && in.Outer {
 			out = append(out, e.with(n, item{}, unmatched(in, n, e)))
@@ -124,6 +130,36 @@ func (r *run) join(in *asa.Input, n int, rows []*env) (out []*env) {
 	}
 	slices.SortStableFunc(out, func(a, b *env) int { return compareTicks(a.time, b.time) })
 	return out
+}
+
+// candidate is a row that may be joined; one of reference data is good for rows
+// up to a time.
+type candidate struct {
+	item
+	until int64
+}
+
+// candidates gives the rows of a joined source. Each version of reference data
+// has besides its rows one that is not there, so that it is known.
+func (r *run) candidates(in *asa.Input, n int) (list []candidate) {
+	if in.Kind == asa.JoinInput {
+		for _, x := range r.source(in, n) {
+			list = append(list, candidate{item: item{here: true, row: x.value, time: x.time, meta: x.meta}})
+		}
+		return list
+	}
+	versions := r.reference[strings.ToLower(in.Relation.Name)]
+	for i, v := range versions {
+		until := int64(math.MaxInt64)
+		if i+1 < len(versions) {
+			until = versions[i+1].From
+		}
+		list = append(list, candidate{item{time: v.From}, until})
+		for _, x := range v.Rows {
+			list = append(list, candidate{item{here: true, row: x, time: v.From}, until})
+		}
+	}
+	return list
 }
 
 func sameKeys(a, b []value.Value) bool {

@@ -9,7 +9,11 @@ import (
 func (w *writer) script() string {
 	w.tables = []table{{name: "i", columns: payload, input: true, ordered: true}, {name: "j", columns: payload, input: true, ordered: true}}
 	var b strings.Builder
-	for n := range w.int(0, 2) {
+	steps := w.int(0, 2)
+	if w.theme.substreams {
+		steps = 0 // they would have to hand on the keys
+	}
+	for n := range steps {
 		name := fmt.Sprintf("step%d", n+1)
 		q, t := w.query()
 		if w.chance(15) {
@@ -69,7 +73,9 @@ func (w *writer) source(alias string) source {
 	if alias != "" {
 		text, prefix, name = text+" AS "+alias, alias+".", alias
 	}
-	if t.input && w.chance(70) {
+	if w.theme.substreams {
+		text += " TIMESTAMP BY t OVER " + prefix + "k"
+	} else if t.input && w.chance(70) {
 		text += " TIMESTAMP BY " + pick(w, "t", prefix+"t", "DATEADD(second, 1, TRY_CAST("+prefix+"t AS datetime))")
 	}
 	return source{text: text, scope: t.scope(prefix), table: t, name: name, ordered: t.ordered}
@@ -159,18 +165,28 @@ func (w *writer) join() source {
 	for _, alias := range []string{"b", "c"}[:w.int(0, 19)/18+1] {
 		b := w.source(alias)
 		var conds []string
-		earlier := pick(w, out.scope.times...)
-		lo := w.int(-6, 4)
-		unit := pick(w, "second", "second", "millisecond", "minute")
-		by := 1
-		if unit == "millisecond" {
-			by = 700
+		times := out.scope.times
+		if reference := w.chance(25); reference {
+			t := &table{name: "ref", columns: []column{{"k", text}, {"n", number}, {"m", anything}}}
+			b = source{text: "ref AS " + alias, scope: t.scope(alias + "."), table: t, name: alias}
+			conds = append(conds, w.column(out.scope, number, "1")+pick(w, " = ", " >= ")+alias+".n")
+			if w.chance(60) && len(out.scope.of(text)) > 0 {
+				conds[0] = w.column(out.scope, text) + " = " + alias + ".k"
+			}
+		} else {
+			earlier := pick(w, times...)
+			times = append(times[:len(times):len(times)], alias)
+			lo := w.int(-6, 4)
+			unit, by := pick(w, "second", "second", "millisecond", "minute"), 1
+			if unit == "millisecond" {
+				by = 700
+			}
+			from, to := earlier, alias
+			if w.chance(30) {
+				from, to = to, from
+			}
+			conds = append(conds, fmt.Sprintf("DATEDIFF(%s, %s, %s) BETWEEN %d AND %d", unit, from, to, lo*by, (lo+w.int(0, 8))*by))
 		}
-		bounds := fmt.Sprintf("DATEDIFF(%s, %s, %s) BETWEEN %d AND %d", unit, earlier, alias, lo*by, (lo+w.int(0, 8))*by)
-		if w.chance(30) {
-			bounds = fmt.Sprintf("DATEDIFF(%s, %s, %s) BETWEEN %d AND %d", unit, alias, earlier, lo*by, (lo+w.int(0, 8))*by)
-		}
-		conds = append(conds, bounds)
 		if k := pick(w, text, number); w.chance(70) && len(out.scope.of(k)) > 0 && len(b.scope.of(k)) > 0 {
 			l, r := w.column(out.scope, k), w.column(b.scope, k)
 			if k == text && w.chance(20) {
@@ -178,7 +194,7 @@ func (w *writer) join() source {
 			}
 			conds = append(conds, l+" = "+r)
 		}
-		both := scope{columns: append(append([]column{}, out.scope.columns...), b.scope.columns...), times: append(out.scope.times, alias)}
+		both := scope{columns: append(append([]column{}, out.scope.columns...), b.scope.columns...), times: times}
 		if w.chance(30) {
 			conds = append(conds, w.cond(both, 1))
 		}
@@ -242,6 +258,9 @@ func (w *writer) grouped(src source) (string, table) {
 		items = append(items, e+" AS "+name)
 		out.columns = append(out.columns, column{name, k})
 	}
+	if w.theme.substreams {
+		keys = append(keys, w.substream(src))
+	}
 	for range w.int(0, 2) {
 		k := pick(w, text, number, bit, instant)
 		e := w.value(src.scope, k, w.int(0, 1))
@@ -255,7 +274,11 @@ func (w *writer) grouped(src source) (string, table) {
 	}
 	src.scope.extra = extra
 	if strings.HasPrefix(windowText, "SessionWindow") && w.chance(20) {
-		windowText += " OVER (PARTITION BY " + w.column(src.scope, text, "1") + ")"
+		own := w.column(src.scope, text, "1")
+		if w.theme.substreams {
+			own += ", " + w.substream(src)
+		}
+		windowText += " OVER (PARTITION BY " + own + ")"
 	}
 	aliases := []string{}
 	for range w.int(1, 3) {
@@ -280,6 +303,14 @@ func (w *writer) grouped(src source) (string, table) {
 		q += " HAVING " + cond
 	}
 	return q, out
+}
+
+// substream is the key of a substream of a source.
+func (w *writer) substream(src source) string {
+	if src.name == src.table.name {
+		return "k"
+	}
+	return src.name + ".k"
 }
 
 // aggregate writes an aggregate. Sums are over what floats hold exactly, as
@@ -340,7 +371,10 @@ func (w *writer) analytic(s scope, depth int) (string, kind) {
 	s.extra = nil
 	over := func(limit bool, order string) string {
 		var parts []string
-		if w.chance(50) {
+		switch {
+		case w.theme.substreams:
+			parts = append(parts, "PARTITION BY "+s.of(text)[0]) // k
+		case w.chance(50):
 			parts = append(parts, "PARTITION BY "+w.column(s, text, "'a'"))
 		}
 		if order != "" {

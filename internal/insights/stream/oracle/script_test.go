@@ -39,7 +39,7 @@ var payload = []column{
 }
 
 // theme says what scripts are about.
-type theme struct{ windows, joins, analytics bool }
+type theme struct{ windows, joins, analytics, substreams bool }
 
 // writer makes random scripts.
 type writer struct {
