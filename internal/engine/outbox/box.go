@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"crypto/rand"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dunlin/internal/engine/eventlog"
+	"dunlin/internal/engine/leader"
 	"dunlin/internal/engine/state"
 )
 
@@ -32,7 +32,6 @@ type Box struct {
 	db      state.DB
 	logger  *slog.Logger
 	metrics *metrics
-	node    string        // names this node among those on one database
 	wake    chan struct{} // capacity 1: something was put in
 
 	running sync.Mutex // held by whoever relays
@@ -49,9 +48,13 @@ func Open(ctx context.Context, d Deps) (*Box, error) {
 	if err := d.DB.Migrate(ctx, "outbox", files); err != nil {
 		return nil, err
 	}
-	x := &Box{db: d.DB, logger: d.Logger, node: rand.Text(), wake: make(chan struct{}, 1)}
+	seat, err := leader.Open(ctx, d.DB, "outbox")
+	if err != nil {
+		return nil, err
+	}
+	x := &Box{db: d.DB, logger: d.Logger, wake: make(chan struct{}, 1)}
 	x.metrics = newMetrics(context.WithoutCancel(ctx), d.DB, d.Registerer)
-	x.relay.init(x, d.Log, d.Hub)
+	x.relay.init(x, d.Log, seat, d.Hub)
 	return x, nil
 }
 

@@ -3,4 +3,4 @@ package outbox
 import "context"
 
 // Release gives the turn to relay away, as if it had run out.
-func Release(ctx context.Context, x *Box) error { return x.relay.lease.release(ctx) }
+func Release(ctx context.Context, x *Box) error { return x.relay.seat.Release(ctx) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dunlin/internal/engine/eventlog"
+	"dunlin/internal/engine/leader"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 )
@@ -40,7 +41,7 @@ type relay struct {
 	box    *Box
 	writer *writer
 	lanes  []lane
-	lease  lease
+	seat   *leader.Seat // one node relays
 	log    eventlog.Log
 	fresh  bool            // nothing was appended by this relay since it began
 	known  map[string]bool // events of an earlier relay, by their correlation ids
@@ -82,7 +83,7 @@ type lane struct {
 	flight   []int // events on their way, in order; under mu
 }
 
-func (r *relay) init(x *Box, log eventlog.Log, hub string) {
+func (r *relay) init(x *Box, log eventlog.Log, seat *leader.Seat, hub string) {
 	r.box, r.writer, r.limit, r.log, r.fresh = x, newWriter(hub), 8, log, true
 	r.settled = make(chan struct{}, 1)
 	r.lanes = make([]lane, log.Partitions())
@@ -90,8 +91,8 @@ func (r *relay) init(x *Box, log eventlog.Log, hub string) {
 		r.lanes[i].relay = r
 		r.lanes[i].producer = log.Producer(i, &r.lanes[i])
 	}
-	r.lease.init(x)
-	r.from.use = x.db.Dialect() == state.PostgreSQL
+	r.seat = seat
+	r.from.use = seat.Shared()
 }
 
 // Durable implements eventlog.Waiter.
@@ -130,7 +131,7 @@ func (x *Box) Run(ctx context.Context) error {
 	r := &x.relay
 	look, try := firstLook, time.Duration(0)
 	slow := slowLook
-	if x.db.Dialect() == state.PostgreSQL {
+	if x.relay.seat.Shared() {
 		slow = otherNodes
 	}
 	timer := time.NewTimer(0) // rows of an earlier run
@@ -191,7 +192,7 @@ func (x *Box) Drain(ctx context.Context) error {
 	for {
 		n, _, err := x.relay.pass(ctx)
 		if err != nil || n == 0 {
-			return errors.Join(err, x.relay.lease.release(ctx))
+			return errors.Join(err, x.relay.seat.Release(ctx))
 		}
 	}
 }
@@ -199,7 +200,7 @@ func (x *Box) Drain(ctx context.Context) error {
 // pass moves some rows to the log and answers how many; more says that others
 // wait. After an error the next pass goes on with the same rows.
 func (r *relay) pass(ctx context.Context) (n int, more bool, err error) {
-	if mine, err := r.lease.hold(ctx); err != nil || !mine {
+	if mine, err := r.seat.Hold(ctx); err != nil || !mine {
 		r.fresh = true // another node may append meanwhile
 		return 0, false, err
 	}

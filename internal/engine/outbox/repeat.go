@@ -31,8 +31,7 @@ func (r *relay) remember(ctx context.Context) error {
 		from := eventlog.From{Kind: eventlog.AtTime, Value: info.LastTime - int64(lookBack)}
 		var event record.Event
 		for rec, err := range r.log.Read(ctx, p, eventlog.ReadOptions{From: from}) {
-			var damage *eventlog.DamageError
-			if errors.As(err, &damage) {
+			if _, damaged := errors.AsType[*eventlog.DamageError](err); damaged {
 				continue // what cannot be read cannot be recognised
 			}
 			if err != nil {

@@ -2,7 +2,6 @@ package configuration
 
 import (
 	"context"
-	"crypto/rand"
 	"embed"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dunlin/internal/engine/eventlog"
+	"dunlin/internal/engine/leader"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 	"dunlin/internal/lang/twinql"
@@ -76,7 +76,7 @@ type Room struct {
 	refresh time.Duration
 	logger  *slog.Logger
 	metrics metrics
-	node    string // names this node among those on one database
+	seat    *leader.Seat // two nodes could write what the other has just taken back
 
 	loading sync.Mutex // held while the set is read and replaced
 	set     atomic.Pointer[set]
@@ -97,9 +97,13 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 	if err := d.DB.Migrate(ctx, "configuration", files); err != nil {
 		return nil, err
 	}
+	seat, err := leader.Open(ctx, d.DB, "configuration")
+	if err != nil {
+		return nil, err
+	}
 	r := &Room{
 		db: d.DB, log: d.Log, twins: d.Twins, limits: d.Limits, refresh: d.Refresh, logger: d.Logger,
-		node: rand.Text(), wake: make(chan struct{}, 1), metrics: newMetrics(d.Registerer),
+		seat: seat, wake: make(chan struct{}, 1), metrics: newMetrics(d.Registerer),
 	}
 	if r.refresh <= 0 {
 		r.refresh = defaultRefresh

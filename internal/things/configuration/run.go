@@ -27,15 +27,18 @@ func (r *Room) Run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() { r.results.run(ctx, r) })
-	if r.db.Dialect() == state.PostgreSQL {
+	if r.seat.Shared() {
 		wait.Go(func() { r.poll(ctx) })
 	}
-	l := lease{room: r, shared: r.db.Dialect() == state.PostgreSQL}
-	defer l.release(context.WithoutCancel(ctx))
+	defer func() {
+		if err := r.seat.Release(context.WithoutCancel(ctx)); err != nil && !errors.Is(err, state.ErrClosed) {
+			r.logger.Warn("lease not given back, other nodes wait for its end", slog.Any("error", err))
+		}
+	}()
 	for ctx.Err() == nil {
-		mine, err := l.hold(ctx)
+		mine, err := r.seat.Hold(ctx)
 		if err == nil && mine && r.busy() {
-			err = r.serve(ctx, &l)
+			err = r.serve(ctx)
 		}
 		if err != nil {
 			r.failed(ctx, err)
@@ -85,7 +88,7 @@ func (r *Room) poll(ctx context.Context) {
 
 // serve follows events and brings twins in line while there are
 // configurations and this node holds the lease.
-func (r *Room) serve(ctx context.Context, l *lease) error {
+func (r *Room) serve(ctx context.Context) error {
 	places, err := r.start(ctx)
 	if err != nil {
 		return err
@@ -103,7 +106,7 @@ func (r *Room) serve(ctx context.Context, l *lease) error {
 	}
 	w := worker{room: r, saved: time.Now(), retried: time.Now()}
 	for ctx.Err() == nil && r.busy() {
-		if mine, err := l.hold(ctx); err != nil || !mine {
+		if mine, err := r.seat.Hold(ctx); err != nil || !mine {
 			return err
 		}
 		did, err := w.step(ctx)

@@ -12,6 +12,8 @@
 // same twin with a higher version; a method may be called twice.
 //
 // The room knows no other one: finding devices, changing twins and calling
-// methods are functions that its owner passes in. The jobs of a store are run
-// by one process.
+// methods are functions that its owner passes in. Of several nodes on one store
+// one runs the jobs (engine/leader); all of them take orders. When it dies
+// another goes on after some ten seconds. The methods of a job reach the devices
+// that are connected to the node that runs it.
 package job

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dunlin/internal/engine/leader"
 	"dunlin/internal/engine/outbox"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
@@ -84,6 +85,7 @@ type Room struct {
 	limits  Limits
 	logger  *slog.Logger
 	metrics metrics
+	seat    *leader.Seat // one node runs the jobs of a store
 
 	finding  chan struct{} // a token: one job at a time reads what it is for
 	changing chan struct{} // tokens: batches of twin changes under way
@@ -93,8 +95,10 @@ type Room struct {
 	listening atomic.Bool   // there are callers
 
 	mu      sync.Mutex
-	open    map[string]*open     // jobs that have not ended, by id
+	leading bool                 // jobs are run here
+	open    map[string]*open     // jobs that have not ended, by id; none unless leading
 	fresh   []*open              // that Run has not started yet
+	gone    map[string]struct{}  // jobs that ended while the store was read; nil when it is not
 	callers map[*caller]struct{} // of method jobs that are running
 }
 
@@ -109,7 +113,12 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 	if err := d.DB.Migrate(ctx, "job", files); err != nil {
 		return nil, err
 	}
+	seat, err := leader.Open(ctx, d.DB, "job")
+	if err != nil {
+		return nil, err
+	}
 	r := &Room{
+		seat: seat, leading: !seat.Shared(),
 		db: d.DB, deps: d, limits: d.Limits, logger: d.Logger, open: map[string]*open{}, callers: map[*caller]struct{}{}, wake: make(chan struct{}, 1),
 		finding: make(chan struct{}, 1), changing: make(chan struct{}, 2),
 	}
@@ -121,77 +130,6 @@ func Open(ctx context.Context, d Deps) (*Room, error) {
 	}
 	r.metrics = newMetrics(d.Registerer)
 	return r, nil
-}
-
-// Run works on jobs until ctx ends. What is under way then is left where it
-// is, and continued by the next Run.
-func (r *Room) Run(ctx context.Context) error {
-	var wait sync.WaitGroup
-	defer wait.Wait()
-	wait.Go(func() { r.keepHistory(ctx) })
-	if err := r.load(ctx); err != nil {
-		if ctx.Err() != nil || errors.Is(err, state.ErrClosed) {
-			return nil // the instance ends
-		}
-		return fmt.Errorf("job: read the jobs that have not ended: %w", err)
-	}
-	for {
-		r.mu.Lock()
-		fresh := r.fresh
-		r.fresh = nil
-		r.mu.Unlock()
-		for _, o := range fresh {
-			wait.Go(func() { r.drive(ctx, o) })
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.wake:
-		}
-	}
-}
-
-// load takes up the jobs that an earlier run has left.
-func (r *Room) load(ctx context.Context) error {
-	var jobs []Job
-	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
-		var err error
-		if jobs, err = r.unsettled(ctx); err == nil {
-			break
-		}
-		if !transient(err) {
-			return err
-		}
-		r.logger.Warn("jobs not read, will be tried again", slog.Any("error", err))
-		if err := rest(ctx, pause); err != nil {
-			return err
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range jobs {
-		if r.open[jobs[i].ID] == nil { // else it came meanwhile
-			o := &open{job: jobs[i], resumed: true}
-			r.open[o.job.ID] = o
-			r.fresh = append(r.fresh, o)
-		}
-	}
-	return nil
-}
-
-// launch hands a job that was just stored to Run.
-func (r *Room) launch(j Job) {
-	r.mu.Lock()
-	if r.open[j.ID] == nil {
-		o := &open{job: j}
-		r.open[j.ID] = o
-		r.fresh = append(r.fresh, o)
-	}
-	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
 }
 
 // Schedule stores a job, which begins by itself when it is time.

@@ -66,6 +66,7 @@ func TestKilled(t *testing.T) {
 				}
 				kill()
 				dead.Wait()
+				replace(t, db)
 				before, err := s.Job(t.Context(), id)
 				if err != nil || before.Status.Ended() {
 					t.Fatalf("killed after %d writes: %+v %v", writes, before, err)
@@ -123,6 +124,7 @@ func TestKilledWhileEnding(t *testing.T) {
 		<-c.gone
 		kill()
 		dead.Wait()
+		replace(t, db)
 		if j, err := s.Job(t.Context(), "m"); err != nil || j.Status != job.Cancelled || j.Canceled != 500 {
 			t.Fatalf("%+v %v", j, err)
 		}

@@ -146,11 +146,17 @@ func (r *Room) unsettled(ctx context.Context) (list []Job, err error) {
 
 // write repeats a write that the store cannot do at the moment until it has
 // done it; when ctx has ended, it tries once. Changes of jobs must not get
-// lost while there is a process to make them.
+// lost while there is a process to make them. What a node wants to write that
+// does not run the jobs any more is refused: another one goes on from before.
 func (r *Room) write(ctx context.Context, doing string, fn func(ctx context.Context, tx state.Tx) error) error {
 	lasting := context.WithoutCancel(ctx)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 15*time.Second) {
-		err := r.db.Write(lasting, func(tx state.Tx) error { return fn(lasting, tx) })
+		err := r.db.Write(lasting, func(tx state.Tx) error {
+			if err := r.seat.Guard(lasting, tx); err != nil {
+				return err
+			}
+			return fn(lasting, tx)
+		})
 		if err == nil || !transient(err) {
 			return stored(err, doing)
 		}

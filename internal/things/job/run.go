@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dunlin/internal/engine/leader"
 	"dunlin/internal/engine/state"
 	"dunlin/internal/iot"
 )
@@ -63,15 +64,16 @@ func (r *Room) drive(life context.Context, o *open) {
 	if life.Err() != nil && !errors.Is(err, errCancelled) {
 		return // goes on with the next run
 	}
+	if errors.Is(err, leader.ErrLost) {
+		return // another node goes on with it
+	}
 	if err = r.settle(life, o, err); err != nil {
-		if life.Err() == nil {
+		if life.Err() == nil && !errors.Is(err, leader.ErrLost) {
 			r.logger.Error("job not brought to its end, will be with the next start", slog.String("job", o.job.ID), slog.Any("error", err))
 		}
 		return
 	}
-	r.mu.Lock()
-	delete(r.open, o.job.ID)
-	r.mu.Unlock()
+	r.ended(o.job.ID)
 }
 
 // perform does what the job is for. A job that must not be begun, or gone on

@@ -182,6 +182,7 @@ func TestKilledImport(t *testing.T) {
 			}
 			kill()
 			dead.Wait()
+			replace(t, db)
 			s = open(t, db, newFleet(0), with(g)).run()
 			j := s.transferred(id, job.Completed)
 			s.stop()

@@ -13,10 +13,3 @@ CREATE TABLE outbox_aside (
     reason TEXT NOT NULL,
     at     BIGINT NOT NULL                                -- Unix nanoseconds
 );
--- The node that relays. Times are those of the database server.
-CREATE TABLE outbox_relay (
-    one    BIGINT NOT NULL PRIMARY KEY,
-    holder TEXT NOT NULL,
-    until  TIMESTAMPTZ NOT NULL
-);
-INSERT INTO outbox_relay (one, holder, until) VALUES (1, '', '-infinity');

@@ -34,9 +34,3 @@ CREATE TABLE configuration_place (
     part           BIGINT NOT NULL PRIMARY KEY, -- partition; -1 is there when all twins are to be evaluated
     sequence       BIGINT NOT NULL              -- of the next record
 );
--- The node that brings twins in line.
-CREATE TABLE configuration_lease (
-    holder TEXT NOT NULL,
-    until  TIMESTAMPTZ NOT NULL
-);
-INSERT INTO configuration_lease (holder, until) VALUES ('', '-infinity');
