@@ -162,11 +162,10 @@ func appendBody(b []byte, e *record.Event) []byte {
 func declaresJSON(e *record.Event) bool {
 	var contentType, encoding []byte
 	for i := range e.System {
-		switch e.System[i].Key {
-		case iot.ContentType:
-			contentType = e.System[i].Value
-		case iot.ContentEncoding:
-			encoding = e.System[i].Value
+		if p := &e.System[i]; p.Key == iot.ContentType {
+			contentType = p.Value
+		} else if p.Key == iot.ContentEncoding {
+			encoding = p.Value
 		}
 	}
 	media, params, _ := bytes.Cut(contentType, semicolon)

@@ -192,34 +192,34 @@ func (q *selectBinder) analytic(c *Call, f *Function, sc scope) Expr {
 
 // analyticConstants checks arguments that must stand in the text.
 func (q *selectBinder) analyticConstants(c *Call, f *Function, was *Call) {
-	whole := func(i int, least, most int64) {
+	const most = 1 << 20
+	whole := func(i int) {
 		if i >= len(c.Args) {
 			return
 		}
-		if l, ok := c.Args[i].(*Literal); !ok || l.Kind != IntLiteral || l.Int < least || l.Int > most {
-			q.fail(c.Args[i].Pos(), "", "%s takes a whole number from %d to %d here that stands in the text", f.Name, least, most)
+		if l, ok := c.Args[i].(*Literal); !ok || l.Kind != IntLiteral || l.Int < 1 || l.Int > most {
+			q.fail(c.Args[i].Pos(), "", "%s takes a whole number from 1 to %d here that stands in the text", f.Name, most)
 		}
 	}
-	const most = 1 << 20
 	switch f.Name {
 	case "LAG":
 		if was.Star {
-			whole(0, 1, most)
+			whole(0)
 		} else {
-			whole(1, 1, most)
+			whole(1)
 		}
 	case "ISFIRST":
-		whole(1, 1, most)
+		whole(1)
 	case "CollectTop":
-		whole(0, 1, most)
+		whole(0)
 	case "AnomalyDetection_SpikeAndDip":
-		whole(2, 1, most)
+		whole(2)
 		mode, ok := c.Args[3].(*Literal)
 		if !ok || mode.Kind != TextLiteral || !containsFold([]string{"spikes", "dips", "spikesanddips"}, mode.Text) {
 			q.fail(c.Args[3].Pos(), "'spikes', 'dips' or 'spikesanddips'", "%s takes what it looks for as a text", f.Name)
 		}
 	case "AnomalyDetection_ChangePoint":
-		whole(2, 1, most)
+		whole(2)
 	}
 }
 

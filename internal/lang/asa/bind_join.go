@@ -81,6 +81,7 @@ func (q *selectBinder) timeBound(e Expr, joined int) (t TimeBound, ok bool) {
 				op = Less
 			case GreaterEqual:
 				op = LessEqual
+			default: // the others are the same both ways
 			}
 		}
 		switch op {

@@ -139,25 +139,6 @@ func (p *parser) wantWord(w string) error {
 	return p.advance()
 }
 
-// words takes several keywords in a row; none of them when they are not all
-// there.
-func (p *parser) words(list ...string) (bool, error) {
-	if !p.tok.is(list[0]) {
-		return false, nil
-	}
-	for i, w := range list[1:] {
-		if t := p.peek(i + 1); !t.is(w) {
-			return false, nil
-		}
-	}
-	for range list {
-		if err := p.advance(); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
 func (p *parser) sign(s string) (bool, error) {
 	if !p.tok.sign(s) {
 		return false, nil

@@ -489,7 +489,7 @@ func (p *Projector) digits() (mantissa int64, whole bool, err error) {
 			i++
 		}
 		at := i
-		for ; i < len(s) && s[i]-'0' <= 9; i++ { //nolint:revive // it only counts
+		for ; i < len(s) && s[i]-'0' <= 9; i++ {
 		}
 		if i == at {
 			return 0, false, value.ErrJSON

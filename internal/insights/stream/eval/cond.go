@@ -153,8 +153,9 @@ func holdsFor(op asa.Op) holds {
 		return holds{less: true, equal: true}
 	case asa.Greater:
 		return holds{greater: true}
+	default: // GreaterEqual: it is the last one that compares
+		return holds{equal: true, greater: true}
 	}
-	return holds{equal: true, greater: true}
 }
 
 func (h holds) of(order int) bool {

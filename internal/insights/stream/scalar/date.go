@@ -33,7 +33,7 @@ func dateAdd(args []value.Value) (value.Value, error) {
 }
 
 func addUnits(at int64, unit string, count float64) (ticks int64, ok bool) {
-	months := 0.0
+	var months float64
 	switch unit {
 	case "year":
 		months = 12 * count

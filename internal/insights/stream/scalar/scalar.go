@@ -394,11 +394,12 @@ func Arithmetic(op Op, a, b value.Value) (value.Value, error) {
 			return value.Value{}, nil
 		}
 		return value.Number(x / y), nil
+	default: // Mod: those on bits are done
+		if y == 0 {
+			return value.Value{}, nil
+		}
+		return value.Number(math.Mod(x, y)), nil
 	}
-	if y == 0 {
-		return value.Value{}, nil
-	}
-	return value.Number(math.Mod(x, y)), nil
 }
 
 func integers(op Op, x, y int64) (value.Value, error) {
@@ -425,6 +426,7 @@ func integers(op Op, x, y int64) (value.Value, error) {
 		} else {
 			r = x % y
 		}
+	default: // those on bits are done
 	}
 	if !ok {
 		return value.Value{}, fail(Overflow, "Arithmetic overflow: %d %c %d is no bigint.", x, op, y)
@@ -474,8 +476,9 @@ func bitwise(op Op, a, b value.Value) (value.Value, error) {
 			return value.Bool(x && y), nil
 		case BitOr:
 			return value.Bool(x || y), nil
+		default:
+			return value.Bool(x != y), nil
 		}
-		return value.Bool(x != y), nil
 	}
 	x, y := a.Int(), b.Int()
 	switch op {
@@ -483,8 +486,9 @@ func bitwise(op Op, a, b value.Value) (value.Value, error) {
 		return value.Int(x & y), nil
 	case BitOr:
 		return value.Int(x | y), nil
+	default:
+		return value.Int(x ^ y), nil
 	}
-	return value.Int(x ^ y), nil
 }
 
 // Negate is unary minus.

@@ -341,7 +341,7 @@ func regexMatchOf(text string) Func {
 		}
 		s := ToText(args[0])
 		if err != nil {
-			return value.Int(0), nil
+			return value.Int(0), nil //nolint:nilerr // it is documented to be found nowhere
 		}
 		found := re.FindStringIndex(s)
 		if found == nil {
@@ -358,13 +358,13 @@ func Prepare(name string, constant func(arg int) (value.Value, bool)) Func {
 		return remembering(f)
 	}
 	pattern, rest := 0, 1
-	var make func(string) Func
+	var of func(string) Func
 	switch name {
 	case "PATINDEX":
-		make = patIndexOf
+		of = patIndexOf
 	case "REGEXMATCH":
 		pattern, rest = 1, 0
-		make = regexMatchOf
+		of = regexMatchOf
 	default:
 		return Lookup(name)
 	}
@@ -372,6 +372,6 @@ func Prepare(name string, constant func(arg int) (value.Value, bool)) Func {
 	if !ok || v.IsNull() {
 		return Lookup(name)
 	}
-	f := make(ToText(v))
+	f := of(ToText(v))
 	return func(args []value.Value) (value.Value, error) { return f(args[rest : rest+1]) }
 }

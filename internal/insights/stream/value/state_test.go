@@ -10,7 +10,8 @@ import (
 func TestState(t *testing.T) {
 	made := value.RecordOf(&value.Tree{Names: []string{"a", "b"}, Values: []value.Value{value.ArrayOf([]value.Value{value.Time(7), {}}), value.String("x")}})
 	for _, v := range []value.Value{
-		{}, value.Int(-5), value.Number(math.Inf(-1)), value.Number(math.Copysign(0, -1)), value.Bool(true), value.Bool(false), value.Time(value.MaxTicks),
+		{},
+		value.Int(-5), value.Number(math.Inf(-1)), value.Number(math.Copysign(0, -1)), value.Bool(true), value.Bool(false), value.Time(value.MaxTicks),
 		value.String(""), value.String("ä"), value.RawRecord(`{"a":[1,2.0]}`), value.RawArray("[]"), value.ArrayOf(nil), value.RecordOf(new(value.Tree)), made,
 	} {
 		b := value.AppendState(nil, v)
