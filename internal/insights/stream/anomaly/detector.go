@@ -13,6 +13,7 @@ const (
 	warmUp     = 10      // first events, which have no score
 	lags       = 16      // values that are remembered one by one
 	keep       = 10_000  // events that a generation lasts at least
+	youth      = 200     // events after which a score counts half of what it will
 	linger     = 0.7     // share of the novelty before that is left at the next event
 	episodes   = 16      // earlier episodes that are remembered
 	quiet      = 30      // events without a new peak that end an episode
@@ -139,7 +140,8 @@ func (d *Detector) novelty(ticks int64, v float64) float64 {
 	if sum == 0 {
 		return 0
 	}
-	s := sum / contexts
+	// At first all is new, and newness says little.
+	s := sum / contexts * float64(d.n) / float64(d.n+youth)
 	total := s + d.trace
 	d.trace += (1 - linger) * s
 	return total

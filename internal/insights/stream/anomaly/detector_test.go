@@ -212,8 +212,10 @@ func TestBadInput(t *testing.T) {
 		t.Error("NaN changed the state")
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	odd := []float64{0, math.Copysign(0, -1), 5e-324, -5e-324, 1e300, -1e300, math.MaxFloat64, -math.MaxFloat64,
-		math.Inf(1), math.Inf(-1), math.NaN(), 1, -1, 1e-300, 1 << 53, 1<<53 + 2}
+	odd := []float64{
+		0, math.Copysign(0, -1), 5e-324, -5e-324, 1e300, -1e300, math.MaxFloat64, -math.MaxFloat64,
+		math.Inf(1), math.Inf(-1), math.NaN(), 1, -1, 1e-300, 1 << 53, 1<<53 + 2,
+	}
 	times := []int64{0, -1, math.MinInt64, math.MaxInt64, start, start, start + day}
 	for range 200_000 {
 		s := d.Score(times[r.IntN(len(times))], odd[r.IntN(len(odd))])

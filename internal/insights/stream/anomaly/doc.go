@@ -12,7 +12,8 @@
 // in it (see contexts in detector.go). For each pair there is a grid of 32 by 32
 // cells with a bit for each cell: has it been seen. An event whose cell is empty
 // is new in that context, the more the farther the next seen cell is. The share
-// of contexts that agree is the raw score.
+// of contexts that agree is the raw score; what the events just before had of it
+// adds up, and of a stream's first hundreds of events it is damped.
 //
 // This needs no distribution, no scale, no threshold and no training: the axes
 // of a grid grow with the values, a cell counts as known once it has been seen,

@@ -58,19 +58,23 @@ func (g *grid) see(first bool, x, y float64) float64 {
 		g.rows[0] = 1
 		return 0
 	}
+	var ex, ey float64 // what stays outside however the axes grow
 	if x < g.x.lo || x > g.x.hi {
 		g.fit(&g.x, false, x)
+		ex = g.x.beyond(x)
 	}
 	if y < g.y.lo || y > g.y.hi {
 		g.fit(&g.y, true, y)
+		ey = g.y.beyond(y)
 	}
 	i, j := g.x.cell(x), g.y.cell(y)
-	if g.rows[i]>>j&1 == 1 {
-		return math.Hypot(g.x.beyond(x), g.y.beyond(y))
+	d := 0
+	if g.rows[i]>>j&1 == 0 {
+		d = g.nearest(i, j)
+		g.rows[i] |= 1 << j
+	} else if ex == 0 && ey == 0 {
+		return 0
 	}
-	d := g.nearest(i, j)
-	g.rows[i] |= 1 << j
-	ex, ey := g.x.beyond(x), g.y.beyond(y)
 	return math.Sqrt(float64(d) + ex*ex + ey*ey)
 }
 

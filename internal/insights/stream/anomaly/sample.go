@@ -37,6 +37,16 @@ func (s *sample) len() int { return len(s.sorted) }
 // at is the i-th value, the oldest first.
 func (s *sample) at(i int) *kept { return &s.ring[(s.first+i)%len(s.ring)] }
 
+// parts is all values: of the ring the part from the oldest to its end, and the
+// part from its beginning.
+func (s *sample) parts() [2][]kept {
+	n, end := s.len(), s.first+s.len()
+	if end <= len(s.ring) {
+		return [2][]kept{s.ring[s.first:end]}
+	}
+	return [2][]kept{s.ring[s.first:], s.ring[:n-(len(s.ring)-s.first)]}
+}
+
 // expire takes out what is older than the limit.
 func (s *sample) expire(now int64) {
 	if s.limit <= 0 {
@@ -54,11 +64,11 @@ func (s *sample) pop() {
 	s.first = (s.first + 1) % len(s.ring)
 }
 
-// add takes a value in, if it is its turn, and reports whether it was.
-func (s *sample) add(ticks int64, v, extra float64) bool {
+// add takes a value in, if it is its turn.
+func (s *sample) add(ticks int64, v, extra float64) {
 	if s.skip > 0 {
 		s.skip--
-		return false
+		return
 	}
 	s.skip = s.stride - 1
 	if s.len() == s.size {
@@ -71,7 +81,6 @@ func (s *sample) add(ticks int64, v, extra float64) bool {
 	*s.at(n) = kept{ticks, v, extra}
 	i, _ := slices.BinarySearch(s.sorted, v)
 	s.sorted = slices.Insert(s.sorted, i, v)
-	return true
 }
 
 // grow makes the ring longer.

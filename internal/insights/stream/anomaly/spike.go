@@ -77,25 +77,29 @@ func (d *SpikeAndDip) width() float64 {
 }
 
 // tails is the probability above and below v, and the density at v in units of
-// one over the width.
+// one over the width. The kernels are logistic: of them the probability and the
+// density cost one exponential.
 func (d *SpikeAndDip) tails(v, width float64) (above, below, density float64) {
 	n := d.sample.len()
 	if n == 0 {
 		return 0.5, 0.5, 1
 	}
-	for i := range n {
-		k := d.sample.at(i)
-		z := (v - k.value) / (width * k.extra)
-		switch {
-		case z > 8:
-			below++
-		case z < -8:
-			above++
-		default:
-			upper := 0.5 * math.Erfc(z/math.Sqrt2)
-			above += upper
-			below += 1 - upper
-			density += math.Exp(-z*z/2) / k.extra
+	const shape = math.Pi / 1.7320508075688772 // gives the kernel a deviation of 1
+	for _, part := range d.sample.parts() {
+		for i := range part {
+			k := &part[i]
+			z := shape * (v - k.value) / (width * k.extra)
+			switch {
+			case z > 36:
+				below++
+			case z < -36:
+				above++
+			default:
+				upper := 1 / (1 + math.Exp(z))
+				above += upper
+				below += 1 - upper
+				density += shape * upper * (1 - upper) / k.extra
+			}
 		}
 	}
 	return above / float64(n), below / float64(n), density / float64(n)
@@ -103,7 +107,7 @@ func (d *SpikeAndDip) tails(v, width float64) (above, below, density float64) {
 
 // factor is how much wider than usual the kernel of a value of this density is.
 func (d *SpikeAndDip) factor(density float64) float64 {
-	const usual = 0.6 // density in the bulk of ordinary data, in the same unit
+	const usual = 0.25 // density in the bulk of ordinary data, in the same unit
 	return min(max(math.Sqrt(usual/max(density, 1e-6)), 0.5), 3)
 }
 
