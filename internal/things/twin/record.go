@@ -79,7 +79,22 @@ func (w *metaWriter) append(dst []byte, n *node) []byte {
 
 // open gives the tree of a stored section.
 func (s *section) open(lim *Limits) (node, error) {
-	sc := scanner{s: s.text, lim: lim, stored: true}
+	var room []member
+	return s.openIn(lim, &room)
+}
+
+// mostRoom bounds the members whose room is used again, as they hold on to the
+// texts that they are of.
+const mostRoom = 64
+
+// openIn is open with room for members, to be used again.
+func (s *section) openIn(lim *Limits, room *[]member) (node, error) {
+	sc := scanner{s: s.text, lim: lim, stored: true, parts: (*room)[:0]}
+	defer func() {
+		if cap(sc.parts) <= mostRoom {
+			*room = sc.parts[:0]
+		}
+	}()
 	sc.skip()
 	if sc.pos == len(sc.s) || sc.s[sc.pos] != '{' {
 		return node{}, errMeta

@@ -23,6 +23,7 @@ type worker struct {
 	works   []work
 	refused []refusal
 	buf     []byte
+	members []member // room for those of a section that is read
 	events  events
 }
 
@@ -177,7 +178,7 @@ func (w *worker) apply(batch []*entry) {
 	w.events.reset()
 	now := ticks(time.Now())
 	for _, e := range batch {
-		wk := work{room: w.room, entry: e, now: now, buf: w.buf, gone: e.gone}
+		wk := work{room: w.room, entry: e, now: now, buf: w.buf, members: &w.members, gone: e.gone}
 		if w.room.outbox != nil {
 			wk.events = &w.events
 		}
@@ -225,6 +226,8 @@ type work struct {
 	entry *entry
 	now   int64
 	buf   []byte
+	// members is room of the worker.
+	members *[]member
 
 	live    bool // there is a twin
 	rec     record
@@ -317,7 +320,7 @@ func (w *work) load(t *tree, s *section) error {
 	if t.open {
 		return nil
 	}
-	n, err := s.open(&w.room.limits)
+	n, err := s.openIn(&w.room.limits, w.members)
 	if err != nil {
 		return state.DamagedRow(w.room.db, "the twin of "+w.entry.id.String())
 	}
