@@ -27,7 +27,8 @@ type streamCmd struct {
 
 type streamRunCmd struct {
 	Query      string            `arg:"" name:"query" help:"The query in the Stream Analytics language, or the name of a file that holds it."`
-	Input      map[string]string `name:"input" placeholder:"NAME=FILE" help:"An input and the file of its events, one JSON object a line: plain events, lines of dunlin tail --json, or {\"time\",\"payload\"}. - is the standard input. Give it once for each input."`
+	Input      map[string]string `name:"input" placeholder:"NAME=FILE" help:"An input and the file of its events, one JSON object a line: plain events, lines of dunlin tail --json, or {\"time\",\"payload\"}; or rows of CSV below their names when it ends in .csv or .tsv. - is the standard input. Give it once for each input."`
+	Function   map[string]string `name:"function" placeholder:"NAME=FILE" help:"A JavaScript function that the query calls as UDF.NAME or uda.NAME, and its file. Give it once for each function."`
 	Time       string            `name:"time" placeholder:"MEMBER" help:"Member of plain events that says when they arrived. Without it they arrive now, which does not matter with TIMESTAMP BY."`
 	Late       time.Duration     `name:"late" default:"-1s" placeholder:"DURATION" help:"How late an event may arrive; less than nothing is no limit (${default})."`
 	Early      time.Duration     `name:"early" default:"-1s" placeholder:"DURATION" help:"How far ahead of its arrival an event may be; less than nothing is no limit (${default})."`
@@ -53,6 +54,17 @@ func (c *streamRunCmd) Run(s *session) (err error) {
 	}
 	slices.Sort(names)
 	script.Catalog.Streams = names
+	for n, file := range c.Function {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		f, err := run.Function(n, "", string(source))
+		if err != nil {
+			return showPlace(file, string(source), err)
+		}
+		script.Functions = append(script.Functions, f)
+	}
 	out := bufio.NewWriter(s.out)
 	defer func() { err = errors.Join(err, out.Flush()) }()
 	var line []byte
@@ -88,7 +100,11 @@ func (c *streamRunCmd) Run(s *session) (err error) {
 			return err
 		}
 		defer f.Close()
-		sources = append(sources, run.NewLines(n, c.Input[n], f, c.Time, value.TicksOf(time.Now())))
+		source, err := run.NewSource(n, c.Input[n], f, c.Time, value.TicksOf(time.Now()))
+		if err != nil {
+			return err
+		}
+		sources = append(sources, source)
 	}
 	if err := r.Merge(sources); err != nil {
 		return err

@@ -357,7 +357,7 @@ func (q *selectBinder) system(c *Call, sc scope) Expr {
 // user binds a call of a user-defined function.
 func (q *selectBinder) user(c *Call, sc scope) Expr {
 	q.userName(c)
-	if sc.inside != "" {
+	if sc.inside != "" && !sc.analytic { // an aggregate of a group may hold one
 		q.fail(c.Pos(), "compute it in a step before", "a user-defined function cannot stand in %s", sc.inside)
 	}
 	if c.Star || c.Distinct || c.Over != nil {

@@ -81,8 +81,7 @@ func (c *CSV) Names() []string { return c.names }
 // rows behind can still be read.
 func (c *CSV) Next() ([]string, error) {
 	fields, err := c.rows.Read()
-	var syntax *csv.ParseError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*csv.ParseError](err); ok {
 		return nil, &RowError{syntax.StartLine, syntax.Err.Error()}
 	}
 	if err != nil {

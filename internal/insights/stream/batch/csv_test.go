@@ -43,8 +43,7 @@ func TestCSV(t *testing.T) {
 		for err == nil {
 			var fields []string
 			fields, err = r.Next()
-			var row *batch.RowError
-			if errors.As(err, &row) {
+			if _, ok := errors.AsType[*batch.RowError](err); ok {
 				got = append(got, "<"+err.Error()+">")
 				err = nil
 			} else if err == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"dunlin/internal/insights/stream/batch"
 	"dunlin/internal/insights/stream/scalar"
 	"dunlin/internal/insights/stream/value"
 )
@@ -14,7 +15,8 @@ import (
 // maxLine is the longest line of a file.
 const maxLine = 16 << 20
 
-// Lines reads events from lines of JSON, each in one of three forms: what
+// Lines reads events from rows of CSV, or from lines of JSON, each in one of
+// three forms: what
 // `dunlin tail --json` prints, an event of a case ({"time", "payload"}), or an
 // object that is the event itself.
 type Lines struct {
@@ -23,6 +25,7 @@ type Lines struct {
 	field string // member of plain events that holds their arrival; empty: start
 	start int64
 	scan  *bufio.Scanner
+	rows  *batch.CSV // instead of scan
 	line  int
 }
 
@@ -36,6 +39,9 @@ func NewLines(input, name string, r io.Reader, timeField string, start int64) *L
 
 // Next gives the next event; io.EOF at the end.
 func (l *Lines) Next() (Event, error) {
+	if l.rows != nil {
+		return l.nextRow()
+	}
 	for l.scan.Scan() {
 		l.line++
 		text := strings.TrimSpace(l.scan.Text())
@@ -90,11 +96,15 @@ func (l *Lines) tailed(v value.Value) (Event, error) {
 		name string
 		v    value.Value
 	}{
-		{"MessageId", text("message-id")}, {"CorrelationId", text("correlation-id")},
-		{"ConnectionDeviceId", scalar.Member(v, "deviceId")}, {"ConnectionModuleId", scalar.Member(v, "moduleId")},
+		{"MessageId", text("message-id")},
+		{"CorrelationId", text("correlation-id")},
+		{"ConnectionDeviceId", scalar.Member(v, "deviceId")},
+		{"ConnectionModuleId", scalar.Member(v, "moduleId")},
 		{"ConnectionDeviceGenerationId", text("iothub-connection-auth-generation-id")},
-		{"AuthMethod", text("iothub-connection-auth-method")}, {"EnqueuedTime", at},
-		{"MessageSource", text("iothub-message-source")}, {"InterfaceName", text("dt-dataschema")},
+		{"AuthMethod", text("iothub-connection-auth-method")},
+		{"EnqueuedTime", at},
+		{"MessageSource", text("iothub-message-source")},
+		{"InterfaceName", text("dt-dataschema")},
 	} {
 		hub.Put(m.name, m.v)
 	}
