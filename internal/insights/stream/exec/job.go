@@ -377,7 +377,7 @@ func (c *columns) Call(call *asa.Call, compiler eval.Compiler) (eval.Value, erro
 // metadataPath reads a path such as [EventHub].[PartitionId].
 func metadataPath(s string) []string {
 	var path []string
-	for _, p := range strings.Split(s, ".") {
+	for p := range strings.SplitSeq(s, ".") {
 		path = append(path, strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(p), "["), "]"))
 	}
 	return path

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"slices"
 	"strings"
 
 	"dunlin/internal/lang/asa"
@@ -116,8 +117,8 @@ func (m *patternMaker) once(p *asa.Pattern, next int) int {
 	case asa.PatternAny:
 		return m.node(patternNode{variable: -1, next: next})
 	case asa.PatternSequence:
-		for i := len(p.Subs) - 1; i >= 0; i-- {
-			next = m.times(p.Subs[i], next)
+		for _, v := range slices.Backward(p.Subs) {
+			next = m.times(v, next)
 		}
 		return next
 	case asa.PatternChoice:
