@@ -360,7 +360,10 @@ func (w *writer) payload(at int64) string {
 	if w.chance(2) {
 		return pick(w, "[]", "7", `{"n":99999999999999999999}`, `{"k":`, "")
 	}
-	et := at - int64(pick(w, 0, 0, 0, 1, 2, 4, 7, 30, -1, -4))*value.Second/2
+	et := at - int64(pick(w, 0, 0, 0, 1, 2, 4, 7, 10, 30, -1, -2, -4))*value.Second/2
+	if w.chance(15) {
+		et += int64(pick(w, 1, -1)) // a tick off what others are at
+	}
 	var members []string
 	member := func(name string, values ...string) {
 		if w.chance(15) {
