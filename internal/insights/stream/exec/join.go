@@ -1,7 +1,6 @@
 package exec
 
 import (
-	"container/heap"
 	"math"
 	"slices"
 
@@ -30,7 +29,10 @@ type join struct {
 	pairs     pairs
 	frame     eval.Frame
 	out       *batch.Batch
+	asked     *batch.Batch // some rows of out
+	paired    []int32
 	keep      []int32
+	kept      []int32
 	scratch   []byte
 }
 
@@ -94,6 +96,7 @@ func (b *builder) join(q *asa.Query, n int, cols *columns, compiler eval.Compile
 		outer: in.Outer, next: to, told: math.MinInt64, buckets: map[string]*bucket{},
 		out: batch.New(cols.base[n] + cols.sources[n].width() + 1), behind: b.behind(q, n),
 	}
+	s.asked = batch.New(len(s.out.Cols))
 	s.left = joinSide{join: s, store: newStore(cols.base[n]), until: math.MinInt64}
 	s.right = joinSide{join: s, store: newStore(cols.sources[n].width()), until: math.MinInt64}
 	for _, t := range in.Bounds {
@@ -173,9 +176,9 @@ func negated(n int64) int64 {
 
 // partners gives the times at which a partner of a left row may be; from is
 // after to when it can have none.
-func (s *join) partners(b *batch.Batch, row int) (from, to int64) {
+func (j *join) partners(b *batch.Batch, row int) (from, to int64) {
 	from, to = math.MinInt64, math.MaxInt64
-	for _, x := range s.bounds {
+	for _, x := range j.bounds {
 		at := b.Cols[x.column].At(row)
 		if at.IsNull() {
 			return 1, 0
@@ -355,7 +358,7 @@ func (j *join) add(l, r, now int64) error {
 // late gives up the left rows whose partners would have come by a time.
 func (j *join) late(until int64) error {
 	for len(j.deadlines) > 0 && j.deadlines[0].ticks <= until {
-		d := heap.Pop(&j.deadlines).(deadline)
+		d := j.deadlines.pop()
 		p := j.left.store.place(d.row)
 		if j.outer {
 			if p.waiting && !p.matched {
@@ -435,16 +438,16 @@ func (j *join) judge() (*batch.Batch, error) {
 	p := &j.pairs
 	// It is not asked of rows without a partner: it could fail with their nulls,
 	// or with what no partner has let it come to.
-	var real []int32
+	asked := j.paired[:0]
 	for i, r := range p.right {
 		if r >= 0 {
-			real = append(real, int32(i))
+			asked = append(asked, int32(i))
 		}
 	}
 	in := j.out
-	if len(real) < len(p.right) {
-		in = batch.New(len(j.out.Cols))
-		in.Gather(j.out, real)
+	if len(asked) < len(p.right) {
+		in = j.asked
+		in.Gather(j.out, asked)
 	}
 	j.frame.Of(in.Time, in.Cols)
 	hit, err := j.on(&j.frame, j.keep[:0])
@@ -452,10 +455,10 @@ func (j *join) judge() (*batch.Batch, error) {
 		return nil, err
 	}
 	for k, h := range hit {
-		hit[k] = real[h]
+		hit[k] = asked[h]
 	}
-	j.keep = hit
-	var kept []int32
+	j.keep, j.paired = hit, asked
+	kept := j.kept[:0]
 	for i, r := range p.right {
 		isHit := len(hit) > 0 && hit[0] == int32(i)
 		if isHit {
@@ -471,12 +474,12 @@ func (j *join) judge() (*batch.Batch, error) {
 		at := j.left.store.place(p.left[i])
 		at.matched = at.matched || isHit
 	}
+	j.kept = kept
 	if len(kept) == len(p.right) {
 		return j.out, nil
 	}
-	out := batch.New(len(j.out.Cols))
-	out.Gather(j.out, kept)
-	return out, nil
+	j.asked.Gather(j.out, kept)
+	return j.asked, nil
 }
 
 // deadline is when it is known of a left row that no partner has come.
@@ -484,29 +487,45 @@ type deadline struct {
 	ticks, row int64
 }
 
-// deadlines is a heap.
+// deadlines is a heap: the first is the earliest.
 type deadlines []deadline
 
-// Len implements heap.Interface.
-func (d deadlines) Len() int { return len(d) }
-
-// Less implements heap.Interface.
-func (d deadlines) Less(a, b int) bool {
+func (d deadlines) before(a, b int) bool {
 	return d[a].ticks < d[b].ticks || d[a].ticks == d[b].ticks && d[a].row < d[b].row
 }
 
-// Swap implements heap.Interface.
-func (d deadlines) Swap(a, b int) { d[a], d[b] = d[b], d[a] }
+func (d *deadlines) push(x deadline) {
+	*d = append(*d, x)
+	h := *d
+	for i := len(h) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !h.before(i, up) {
+			return
+		}
+		h[i], h[up] = h[up], h[i]
+		i = up
+	}
+}
 
-// Push implements heap.Interface.
-func (d *deadlines) Push(x any) { *d = append(*d, x.(deadline)) }
-
-// Pop implements heap.Interface.
-func (d *deadlines) Pop() any {
-	old := *d
-	x := old[len(old)-1]
-	*d = old[:len(old)-1]
-	return x
+func (d *deadlines) pop() deadline {
+	h := *d
+	first, last := h[0], len(h)-1
+	h[0] = h[last]
+	h = h[:last]
+	*d = h
+	for i := 0; ; {
+		least := i
+		for _, down := range [...]int{2*i + 1, 2*i + 2} {
+			if down < last && h.before(down, least) {
+				least = down
+			}
+		}
+		if least == i {
+			return first
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
 }
 
 func (j *join) stateBytes() int64 {

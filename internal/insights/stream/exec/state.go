@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 
 	"dunlin/internal/insights/stream/batch"
@@ -73,8 +72,6 @@ func (r *stateReader) count() int {
 
 func (r *stateReader) bool() bool { return r.uint() != 0 }
 
-func (r *stateReader) float() float64 { return math.Float64frombits(r.uint()) }
-
 func (r *stateReader) text() string {
 	n := r.count()
 	s := string(r.b[:n])
@@ -108,8 +105,6 @@ func appendBool(b []byte, x bool) []byte {
 	}
 	return append(b, 0)
 }
-
-func appendFloat(b []byte, f float64) []byte { return appendUint(b, math.Float64bits(f)) }
 
 func appendText(b []byte, s string) []byte { return append(appendUint(b, uint64(len(s))), s...) }
 
@@ -316,7 +311,7 @@ func (j *join) worked(s *joinSide, n int64) {
 	if p.bucket != nil && p.from <= p.to {
 		p.bucket.left.push(n)
 	}
-	heap.Push(&j.deadlines, deadline{max(s.store.time(n), p.to), n})
+	j.deadlines.push(deadline{max(s.store.time(n), p.to), n})
 }
 
 // appendState writes for each key its events, and its attempts as the choices

@@ -16,6 +16,7 @@ type store struct {
 	first  int64 // number of the first row of chunks
 	end    int64 // number that the next row gets
 	size   int64
+	spare  *chunk // that may be used again
 }
 
 // chunk is a run of rows.
@@ -46,7 +47,10 @@ func (s *store) room() *chunk {
 			return c
 		}
 	}
-	c := &chunk{Batch: *batch.New(s.width)}
+	c := s.spare
+	if s.spare = nil; c == nil {
+		c = &chunk{Batch: *batch.New(s.width)}
+	}
 	s.chunks.push(c)
 	return c
 }
@@ -107,6 +111,9 @@ func (s *store) trim() {
 		s.size -= c.size
 		s.first += chunkRows
 		s.chunks.popFront()
+		c.Reset()
+		c.at, c.gone, c.size = c.at[:0], 0, 0
+		s.spare = c
 	}
 }
 
