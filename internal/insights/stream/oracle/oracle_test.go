@@ -176,6 +176,7 @@ func (tr *trial) engine(p *asa.Plan) (rows []oracle.Row, err error) {
 		}
 		_ = in.Event(e.JSON, e.Arrival, e.Metadata) // what cannot be read is left out
 		switch tr.pace[i] {
+		case on:
 		case flush:
 			err = in.Flush()
 		case rest:

@@ -2,6 +2,7 @@ package oracle_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,7 +17,7 @@ func (w *writer) script() string {
 	for n := range steps {
 		name := fmt.Sprintf("step%d", n+1)
 		q, t := w.query()
-		if w.chance(15) {
+		if w.chance(25) {
 			q, t = w.union()
 		}
 		if n == 0 {
@@ -175,7 +176,7 @@ func (w *writer) join() source {
 			}
 		} else {
 			earlier := pick(w, times...)
-			times = append(times[:len(times):len(times)], alias)
+			times = append(slices.Clip(times), alias)
 			lo := w.int(-6, 4)
 			unit, by := pick(w, "second", "second", "millisecond", "minute"), 1
 			if unit == "millisecond" {
