@@ -108,19 +108,26 @@ func (q *queries) split(ctx context.Context, s *groupSQL) (parts []part, err err
 	}
 	err = q.db.Read(ctx, func(tx state.Tx) error {
 		parts = nil
+		// This comes first also because SQLite explains a query by the indexes
+		// that it knew of when it last read something.
+		spans := map[string]part{}
+		for alias, name := range s.tables {
+			var low, high sql.NullInt64
+			if err := tx.QueryRow(ctx, "SELECT (SELECT min(rowid) FROM "+name+"), (SELECT max(rowid) FROM "+name+")").Scan(&low, &high); err != nil {
+				return err
+			}
+			if high.Int64-low.Int64 >= max(q.splitFrom, splitParts) {
+				spans[alias] = part{alias, low.Int64, high.Int64}
+			}
+		}
+		if len(spans) == 0 {
+			return nil
+		}
 		alias, err := scanned(ctx, tx, s)
-		name := s.tables[alias]
-		if err != nil || name == "" {
-			return err
+		if p, ok := spans[alias]; ok {
+			parts = partsOf(alias, p.low, (p.high-p.low)/splitParts)
 		}
-		var low, high sql.NullInt64
-		if err := tx.QueryRow(ctx, "SELECT (SELECT min(rowid) FROM "+name+"), (SELECT max(rowid) FROM "+name+")").Scan(&low, &high); err != nil {
-			return err
-		}
-		if step := (high.Int64 - low.Int64) / splitParts; high.Int64-low.Int64 >= q.splitFrom && step > 0 {
-			parts = partsOf(alias, low.Int64, step)
-		}
-		return nil
+		return err
 	})
 	return parts, err
 }
