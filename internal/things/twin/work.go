@@ -178,7 +178,8 @@ func (w *worker) apply(batch []*entry) {
 	w.events.reset()
 	now := ticks(time.Now())
 	for _, e := range batch {
-		wk := work{room: w.room, entry: e, now: now, buf: w.buf, members: &w.members, gone: e.gone}
+		w.works = append(w.works, work{room: w.room, entry: e, now: now, buf: w.buf, members: &w.members, gone: e.gone})
+		wk := &w.works[len(w.works)-1]
 		if w.room.outbox != nil {
 			wk.events = &w.events
 		}
@@ -192,7 +193,6 @@ func (w *worker) apply(batch []*entry) {
 			w.rows = append(w.rows, row)
 		}
 		w.buf = wk.buf
-		w.works = append(w.works, wk)
 	}
 	// Neighbours share pages, and a write costs by the page.
 	slices.SortFunc(w.rows, func(a, b row) int { return strings.Compare(a.key.ID.Device, b.key.ID.Device) })
