@@ -273,6 +273,9 @@ func (q *selectBinder) span(d Duration, what string) {
 // differs within a group.
 func (q *selectBinder) regroup(e Expr) Expr {
 	if r, ok := e.(*Ref); ok && r.Kind != AnalyticRef {
+		if r.Kind == TimeRef && r.Index >= 0 {
+			q.fail(e.Pos(), "use an aggregate such as MAX", "the time of '%s' differs within a group", q.q.Sources[r.Index].Name)
+		}
 		return r
 	}
 	if _, ok := e.(*Literal); !ok {
