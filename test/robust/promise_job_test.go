@@ -244,19 +244,19 @@ func (o *called) serve(ctx context.Context, w *world) error {
 		if closing() {
 			err = errors.Join(err, o.conn.Close())
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !errors.Is(err, errCut) && ctx.Err() == nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// answer answers calls until the connection ends.
+// answer answers calls until the connection ends, which is errCut.
 func (o *called) answer() error {
 	for {
 		p, err := o.await(device.Publish, nil)
 		if err != nil {
-			return nil
+			return err
 		}
 		topic, payload, _ := topicOf(p)
 		rid, ok := strings.CutPrefix(topic, "$iothub/methods/POST/do/?")
@@ -268,7 +268,7 @@ func (o *called) answer() error {
 		o.seen[call.N]++
 		o.mu.Unlock()
 		if err := o.conn.Send(device.Message("$iothub/methods/res/200/?"+rid, payload, 0, 0)); err != nil {
-			return nil
+			return fmt.Errorf("%w: %w", errCut, err)
 		}
 	}
 }
