@@ -19,7 +19,6 @@ var floors = [][]string{
 	{"internal/wire/*", "internal/lang/*"},
 	{"internal/engine/*"},
 	{"internal/engine/leader"}, // above state
-	{"internal/engine/leader"}, // above state
 	{"internal/engine/outbox"}, // between state and eventlog: it knows both contracts
 	{"internal/trust/*"},
 	{"internal/things/*", "internal/insights/*", "internal/actions/*"},
