@@ -105,7 +105,7 @@ func TestEveryOperationIsThrottled(t *testing.T) {
 // TestBasicTierLacks has no operation that goes from the cloud to devices.
 func TestBasicTierLacks(t *testing.T) {
 	db := statetest.SQLite(t)
-	s := newLimitedSite(t, db, limits(t, db, quota.Config{Tier: quota.B2, Units: 1}))
+	s := newLimitedSite(t, db, limits(t, db, quota.Config{Tier: quota.B2, Units: 200}))
 	s.devices()
 	for _, row := range iothub.Rows() {
 		if row.Missing {
