@@ -2,9 +2,11 @@ package run
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"dunlin/internal/insights/stream/batch"
@@ -27,6 +29,11 @@ type Lines struct {
 	scan  *bufio.Scanner
 	rows  *batch.CSV // instead of scan
 	line  int
+
+	// Lines of dunlin tail come partition by partition: all of them are read
+	// and brought in the order of their arrival.
+	sorted []Event
+	tail   bool
 }
 
 // NewLines reads events of an input from r. Plain events arrive at the time
@@ -42,6 +49,38 @@ func (l *Lines) Next() (Event, error) {
 	if l.rows != nil {
 		return l.nextRow()
 	}
+	if len(l.sorted) == 0 {
+		e, err := l.read()
+		if err != nil || !l.tail {
+			return e, err
+		}
+		if err := l.sort(e); err != nil {
+			return Event{}, err
+		}
+	}
+	e := l.sorted[0]
+	l.sorted = l.sorted[1:]
+	return e, nil
+}
+
+// sort reads what follows a first line of dunlin tail.
+func (l *Lines) sort(first Event) error {
+	l.sorted = append(l.sorted[:0], first)
+	for {
+		e, err := l.read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		l.sorted = append(l.sorted, e)
+	}
+	slices.SortStableFunc(l.sorted, func(a, b Event) int { return cmp.Compare(a.Arrival, b.Arrival) })
+	return nil
+}
+
+func (l *Lines) read() (Event, error) {
 	for l.scan.Scan() {
 		l.line++
 		text := strings.TrimSpace(l.scan.Text())
@@ -70,6 +109,7 @@ func (l *Lines) event(text string) (Event, error) {
 	t := v.Tree()
 	switch {
 	case t.Has("enqueuedTime") && t.Has("systemProperties") && t.Has("partition"):
+		l.tail = true
 		return l.tailed(v)
 	case t.Has("payload") && (t.Has("time") || t.Has("arrival")):
 		return readEvent(l.input, v)
