@@ -191,9 +191,8 @@ func FuzzBind(f *testing.F) {
 			return
 		}
 		p, _, err := asa.Bind(s, text, asa.Catalog{})
-		var e *diag.Error
 		if err != nil {
-			if !errors.As(err, &e) {
+			if _, ok := errors.AsType[*diag.Error](err); !ok {
 				t.Fatalf("%v is no *diag.Error", err)
 			}
 			return

@@ -44,7 +44,7 @@ func ParseExpr(text string) (Expr, error) {
 type parser struct {
 	lex   lexer
 	tok   token
-	ahead []token // read but not yet current
+	ahead *token // read but not yet current
 	depth int
 	notes []*diag.Error
 	// inTimestamp: an OVER behind a call belongs to TIMESTAMP BY.
@@ -63,27 +63,27 @@ func newParser(text string) (*parser, error) {
 }
 
 func (p *parser) advance() (err error) {
-	if len(p.ahead) > 0 {
-		p.tok, p.ahead = p.ahead[0], p.ahead[1:]
+	if p.ahead != nil {
+		p.tok, p.ahead = *p.ahead, nil
 		return nil
 	}
 	p.tok, err = p.lex.next()
 	return err
 }
 
-// peek looks at the n-th token behind the current one, from 1. An error of the
-// lexer shows as the end of the text, and for good once it is reached.
-func (p *parser) peek(n int) token {
-	for len(p.ahead) < n {
+// peek looks at the token behind the current one. An error of the lexer shows
+// as the end of the text, and for good once it is reached.
+func (p *parser) peek() token {
+	if p.ahead == nil {
 		mark := p.lex.pos
 		t, err := p.lex.next()
 		if err != nil {
 			p.lex.pos = mark
 			return token{}
 		}
-		p.ahead = append(p.ahead, t)
+		p.ahead = &t
 	}
-	return p.ahead[n-1]
+	return *p.ahead
 }
 
 // found names the current token in messages.

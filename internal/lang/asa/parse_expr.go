@@ -89,7 +89,7 @@ func (p *parser) test() (Expr, error) {
 	}
 	negated := false
 	if p.tok.is("NOT") {
-		if t := p.peek(1); !t.is("LIKE") && !t.is("BETWEEN") && !t.is("IN") {
+		if t := p.peek(); !t.is("LIKE") && !t.is("BETWEEN") && !t.is("IN") {
 			return x, nil
 		}
 		negated = true
@@ -210,7 +210,7 @@ func (p *parser) unary() (Expr, error) {
 func (p *parser) postfix() (Expr, error) {
 	x, err := p.primary()
 	for n := 1; err == nil && p.tok.sign("."); n++ {
-		if t := p.peek(1); t.sign("*") {
+		if t := p.peek(); t.sign("*") {
 			break
 		}
 		if n == maxChain {
@@ -257,7 +257,7 @@ func (p *parser) primary() (Expr, error) {
 		if !p.tok.sign("(") {
 			return nil, p.expected("an expression")
 		}
-		if t := p.peek(1); t.is("SELECT") {
+		if t := p.peek(); t.is("SELECT") {
 			return nil, p.fail("name it as a step of WITH and join it", "a SELECT within an expression does not exist in this language")
 		}
 		if err := p.advance(); err != nil {
@@ -276,7 +276,7 @@ func (p *parser) primary() (Expr, error) {
 			return p.caseOf()
 		case p.tok.is("CAST"), p.tok.is("TRY_CAST"):
 			return p.cast()
-		case (p.tok.is("LEFT") || p.tok.is("RIGHT")) && p.peek(1).sign("("):
+		case (p.tok.is("LEFT") || p.tok.is("RIGHT")) && p.peek().sign("("):
 			return p.call(pos, "", p.tok.text)
 		}
 		return p.path()
@@ -296,7 +296,7 @@ func (p *parser) path() (Expr, error) {
 	}
 	names := []Name{first}
 	for p.tok.sign(".") && len(names) < maxChain {
-		if t := p.peek(1); t.sign("*") {
+		if t := p.peek(); t.sign("*") {
 			break
 		}
 		if err := p.advance(); err != nil {
@@ -360,7 +360,7 @@ func (p *parser) callBehind(c *Call) (Expr, error) {
 		if c.Distinct, err = p.word("DISTINCT"); err != nil {
 			return nil, err
 		}
-		if t := p.peek(1); !c.Distinct && p.tok.is("ALL") && !t.sign(")") && !t.sign(",") && !t.sign(".") {
+		if t := p.peek(); !c.Distinct && p.tok.is("ALL") && !t.sign(")") && !t.sign(",") && !t.sign(".") {
 			if err := p.advance(); err != nil {
 				return nil, err
 			}
@@ -372,7 +372,7 @@ func (p *parser) callBehind(c *Call) (Expr, error) {
 	if err := p.wantSign(")", "after the arguments of "+c.Name); err != nil {
 		return nil, err
 	}
-	if t := p.peek(1); !p.inTimestamp && p.tok.is("OVER") && t.sign("(") {
+	if t := p.peek(); !p.inTimestamp && p.tok.is("OVER") && t.sign("(") {
 		c.Over, err = p.over()
 	}
 	return c, err

@@ -45,7 +45,7 @@ func (p *parser) selectOne(into bool) (*Select, error) {
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
-	if p.tok.is("DISTINCT") || p.tok.is("TOP") && p.peek(1).kind == tokenInt {
+	if p.tok.is("DISTINCT") || p.tok.is("TOP") && p.peek().kind == tokenInt {
 		return nil, p.fail("", "SELECT %s does not exist in this language", strings.ToUpper(p.tok.text))
 	}
 	for {
@@ -143,7 +143,7 @@ func (p *parser) item() (Item, error) {
 		return it, err
 	}
 	// alias = expression
-	if p.nameFollows() && p.peek(1).sign("=") {
+	if p.nameFollows() && p.peek().sign("=") {
 		n, err := p.name("a name")
 		if err != nil {
 			return it, err
@@ -159,7 +159,7 @@ func (p *parser) item() (Item, error) {
 	if it.Expr, err = p.expr(); err != nil {
 		return it, err
 	}
-	if path, ok := it.Expr.(*Path); ok && p.tok.sign(".") && p.peek(1).sign("*") {
+	if path, ok := it.Expr.(*Path); ok && p.tok.sign(".") && p.peek().sign("*") {
 		it.Expr, it.Star = path, true
 		if err := p.advance(); err != nil {
 			return it, err
@@ -185,7 +185,7 @@ func (p *parser) from() (From, error) {
 	var left From
 	var err error
 	if p.tok.sign("(") {
-		if t := p.peek(1); t.is("SELECT") {
+		if t := p.peek(); t.is("SELECT") {
 			return nil, p.fail("name it as a step of WITH", "a SELECT within FROM does not exist in this language")
 		}
 		if err := p.advance(); err != nil {
@@ -215,7 +215,7 @@ func (p *parser) joined(left From) (From, error) {
 	pos := at(p.tok.pos)
 	switch {
 	case p.tok.is("RIGHT"), p.tok.is("FULL"):
-		if t := p.peek(1); t.is("JOIN") || t.is("OUTER") {
+		if t := p.peek(); t.is("JOIN") || t.is("OUTER") {
 			return nil, p.fail("exchange the sources and use LEFT JOIN", "%s JOIN does not exist in this language", strings.ToUpper(p.tok.text))
 		}
 		return nil, nil
@@ -223,7 +223,7 @@ func (p *parser) joined(left From) (From, error) {
 		return p.join(left)
 	case p.tok.is("CROSS"), p.tok.is("OUTER"):
 		outer := p.tok.is("OUTER")
-		if t := p.peek(1); t.is("JOIN") {
+		if t := p.peek(); t.is("JOIN") {
 			return nil, p.fail("join with a bound in time: ON DATEDIFF(...) BETWEEN 0 AND 5", "%s JOIN does not exist in this language", strings.ToUpper(p.tok.text))
 		}
 		if err := p.advance(); err != nil {
@@ -340,13 +340,13 @@ func (p *parser) source() (*Source, error) {
 // clauseFollows tells TIMESTAMP BY and PARTITION BY from an alias of that name.
 func (p *parser) clauseFollows() bool {
 	if p.tok.is("RIGHT") || p.tok.is("FULL") {
-		t := p.peek(1)
+		t := p.peek()
 		return t.is("JOIN") || t.is("OUTER")
 	}
 	if !p.tok.is("TIMESTAMP") && !p.tok.is("PARTITION") {
 		return false
 	}
-	t := p.peek(1)
+	t := p.peek()
 	return t.is("BY")
 }
 
@@ -382,7 +382,7 @@ func (p *parser) partition(s *Source) error {
 		return err
 	}
 	// INTO a name is the output of the SELECT.
-	if t := p.peek(1); p.tok.is("INTO") && t.kind == tokenInt {
+	if t := p.peek(); p.tok.is("INTO") && t.kind == tokenInt {
 		if err := p.advance(); err != nil {
 			return err
 		}

@@ -132,8 +132,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		s, _, err := asa.Parse(text)
 		if err != nil {
-			var e *diag.Error
-			if !errors.As(err, &e) {
+			if _, ok := errors.AsType[*diag.Error](err); !ok {
 				t.Fatalf("%v is no *diag.Error", err)
 			}
 			return

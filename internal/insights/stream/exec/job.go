@@ -217,7 +217,7 @@ func wire(p *asa.Plan, o Options, shared *Job) (*Job, error) {
 		case asa.Computed:
 			err = b.query(r)
 		case asa.United:
-			err = b.union(r)
+			b.union(r)
 		}
 		if err != nil {
 			return nil, err
@@ -238,7 +238,7 @@ func (b *builder) input(r *asa.Relation, l *layout) {
 	b.relations[r] = &relation{layout: *l, out: &in.next}
 }
 
-func (b *builder) union(r *asa.Relation) error {
+func (b *builder) union(r *asa.Relation) {
 	names := b.relations[r.Parts[0]].names
 	for _, p := range r.Parts {
 		if n := b.relations[p].names; n == nil || len(n) != len(names) {
@@ -257,7 +257,6 @@ func (b *builder) union(r *asa.Relation) error {
 		rel.out.to = append(rel.out.to, to)
 	}
 	b.relations[r] = &relation{layout: layoutOf(names), names: names, out: out}
-	return nil
 }
 
 // layoutOf is the layout of a result with those columns, or of records.
