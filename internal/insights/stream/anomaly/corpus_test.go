@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"dunlin/internal/insights/stream/anomaly"
 	"dunlin/internal/insights/stream/anomaly/nab"
 )
 
